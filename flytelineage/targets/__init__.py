@@ -1,0 +1,79 @@
+"""The contract of targets: where lineage goes.
+
+A target is found by its entry point in the group `flytelineage.targets`, or by a
+dotted path. It has no memory and holds no locks on its catalogue: what was told
+before, what a newer execution told and what is unchanged is settled by the daemon
+before it calls `emit`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+from traitlets.config import LoggingConfigurable
+
+from flytelineage.entities import Entity, Lineage, Value
+
+
+class Rejection(Value):
+    """An entity that the target refused; all others were accepted.
+
+    Attributes:
+        entity: Its `urn` in our model.
+        aspect: Which aspect was refused; `None` is the whole entity.
+        reason: In the target's words.
+    """
+
+    entity: str
+    aspect: str | None = None
+    reason: str
+
+
+class Target(LoggingConfigurable):
+    """Takes lineage to one catalogue.
+
+    Must implement `emit_lineage`. May implement `check` and `close`, and set `remote`
+    and `journal`. Constructing a target must not connect to anything and must not
+    import its client: that waits for the first `emit_lineage` or `check`.
+    """
+
+    remote: ClassVar[bool] = True
+    """False where the target writes nothing but local files."""
+
+    journal: ClassVar[bool] = False
+    """True where each delivery stands for itself, as lines of a log do: it then gets
+    executions whole, whatever others told before or after."""
+
+    def emit(self, lineage: Lineage | Iterable[Entity]) -> list[Rejection]:
+        """Tell the catalogue; a list of entities becomes a lineage without execution.
+
+        Safe to repeat: the second time changes nothing. Aspects that are `None` are
+        left as the catalogue has them.
+
+        Returns:
+            What was refused, entity by entity; the rest was accepted.
+
+        Raises:
+            TransientTargetError: Perhaps a part was accepted; emit again later.
+            TargetUnavailable: The target refuses everything until somebody acts.
+            PermanentTargetError: This lineage is refused for good.
+        """
+        if not isinstance(lineage, Lineage):
+            lineage = Lineage.of(lineage)
+        return self.emit_lineage(lineage)
+
+    @abstractmethod
+    def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
+        """What `emit` promises, for a `Lineage`; called by one thread at a time."""
+
+    def check(self) -> None:
+        """Reach the catalogue without changing it.
+
+        Raises:
+            ConfigError: What is wrong and what to do, in one line.
+        """
+
+    def close(self) -> None:
+        """Write what is buffered and let go of files and connections."""
