@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import Any, Literal
 
 from flytelineage.entities import ExecutionId
@@ -290,6 +291,7 @@ def _outer(kind: Kind, encoding: Encoding, payload: bytes) -> Any:
     return outer
 
 
+@cache
 def _classes() -> Mapping[tuple[Kind, bool], Any]:
     """Protobuf classes by kind and whether it is version 2 of the CloudEvents."""
     from flyteidl.admin import event_pb2
