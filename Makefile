@@ -1,0 +1,70 @@
+# Everything a newcomer types. Each target sets up what it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip --quiet
+
+# Stamps: empty files that say which requirements the environment holds.
+RUNTIME = $(VENV)/.runtime
+TOOLS = $(VENV)/.tools
+
+# Options passed on: make test ARGS="-k store -x"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test coverage lint format types check pins clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1|\2/' \
+		| while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+venv: $(TOOLS) ## Set up .venv with all that the program, its tests and its tools need
+
+demo: $(RUNTIME) ## Watch sample workflows travel from a local queue to lineage
+	@$(BIN)/flytelineage demo $(ARGS)
+
+test: $(TOOLS) ## Run all tests, on SQLite and on a PostgreSQL of their own
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+coverage: $(TOOLS) ## Run all tests and say which lines they miss
+	@$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+lint: $(TOOLS) ## Check style and spelling
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
+
+types: $(TOOLS) ## Check types
+	@$(BIN)/mypy --strict flytelineage
+
+check: lint types test ## All of the above, as the continuous integration does
+
+format: $(TOOLS) ## Format the code and repair what can be repaired
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+pins: ## Renew the pins from setup.py; needs uv
+	@.ci/pins
+
+clean: ## Remove what was built, measured and cached; .venv stays
+	@rm -rf build dist *.egg-info .coverage htmlcov
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis flytelineage-demo
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+		"Python 3.10 or newer is needed, e.g.: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@$(PYTHON) -m venv $(VENV)
+
+# The entry points come from an editable installation, so it follows setup.py.
+$(RUNTIME): requirements.txt setup.py | $(VENV)/bin/python
+	@echo "Installing what flytelineage needs into $(VENV); this takes a minute or two"
+	@$(PIP) install -r requirements.txt
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(TOOLS): requirements-dev.txt $(RUNTIME)
+	@echo "Installing the tests' and tools' requirements into $(VENV)"
+	@$(PIP) install -r requirements-dev.txt
+	@touch $@
