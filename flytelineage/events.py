@@ -169,7 +169,7 @@ def _from_bytes(data: bytes) -> tuple[Kind, Encoding, bytes]:
     Source: CloudEvents spec cloudevents.proto: id 1, source 2, spec_version 3, type 4,
     binary_data 6, text_data 7.
     """
-    fields = dict(_fields(data))
+    fields = _fields(data)
     if {1, 2, 3, 4} <= fields.keys():
         content = fields.get(6, fields.get(7))
         if content is None:
@@ -204,14 +204,21 @@ def _from_cloud_event(type_name: str, data: bytes) -> tuple[Kind, Encoding, byte
 # ------------------------------------------------------------------- wire format
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The length-delimited fields of a protobuf message: number and content.
+def _fields(data: bytes) -> dict[int, bytes]:
+    """The length-delimited fields of a protobuf message, by number.
 
-    Of a repeated field `dict` keeps the last, as protobuf does.
+    Messages that come in several pieces are joined, which is how protobuf merges them.
 
     Raises:
         DecodeError: The bytes are not a protobuf message.
     """
+    fields: dict[int, bytes] = {}
+    for number, content in _pieces(data):
+        fields[number] = fields[number] + content if number in fields else content
+    return fields
+
+
+def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
     position, end = 0, len(data)
     while position < end:
         tag, position = _varint(data, position)
@@ -254,9 +261,9 @@ def _sniff(request: Mapping[int, bytes]) -> Kind:
     """
     if 2 not in request:
         raise DecodeError("A protobuf message without an event")
-    event = dict(_fields(request[2]))
+    event = _fields(request[2])
     if 4 in event:
-        return "workflow" if 4 in dict(_fields(event.get(1, b""))) else "node"
+        return "workflow" if 4 in _fields(event.get(1, b"")) else "node"
     if 7 in event:
         return "task"
     raise DecodeError("A protobuf message that is no workflow, node or task event")

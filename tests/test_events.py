@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+
+import pytest
+from flyteidl.event import cloudevents_pb2
+from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flytelineage.entities import ExecutionId
+from flytelineage.errors import DecodeError
+from flytelineage.events import body, decode, message
+from tests.factories import (
+    EXECUTION,
+    NOW,
+    decoded,
+    node_request,
+    raw_body,
+    sns_body,
+    task_request,
+    workflow_request,
+)
+
+LATER = NOW + timedelta(hours=1)
+REQUESTS = {
+    "workflow": workflow_request(),
+    "node": node_request(),
+    "task": task_request(),
+}
+TYPES = {"workflow": "Workflow", "node": "Node", "task": "Task"}
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def cloud_event(type_name: str, data: bytes) -> bytes:
+    """The bytes of io.cloudevents.v1.CloudEvent."""
+    parts = {1: b"id", 2: b"source", 3: b"1.0", 4: type_name.encode(), 6: data}
+    return b"".join(field(number, content) for number, content in parts.items())
+
+
+def data_of(kind: str, version: str) -> bytes:
+    request = REQUESTS[kind]
+    if version == "v1":
+        return json_format.MessageToJson(request, indent=None).encode()
+    around = getattr(cloudevents_pb2, f"CloudEvent{TYPES[kind]}Execution")(raw_event=request.event)
+    return json_format.MessageToJson(around, indent=None).encode()
+
+
+def type_of(kind: str, version: str) -> str:
+    if version == "v1":
+        return f"com.flyte.resource.flyteidl.admin.{TYPES[kind]}ExecutionEventRequest"
+    return f"com.flyte.resource.cloudevents.{TYPES[kind]}Execution"
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+class TestEncodings:
+    def test_raw_delivery_is_told_by_its_bytes(self, kind):
+        """With raw delivery there is no subject: the bytes alone say the kind."""
+        event = decode(raw_body(REQUESTS[kind]), received_at=LATER)
+
+        assert (event.kind, event.encoding, event.execution) == (kind, "raw", EXECUTION)
+        assert message(event)[0] == REQUESTS[kind].event
+
+    def test_sns_envelope_gives_the_same_event(self, kind):
+        """An envelope adds nothing: same hash as without."""
+        bare = decode(raw_body(REQUESTS[kind]), received_at=LATER)
+
+        wrapped = decode(
+            sns_body(
+                raw_body(REQUESTS[kind]), f"flyteidl.admin.{TYPES[kind]}ExecutionEventRequest"
+            ),
+            received_at=LATER,
+        )
+
+        assert wrapped == bare
+
+    @pytest.mark.parametrize("version", ["v1", "v2"])
+    def test_cloud_events_in_protobuf(self, kind, version):
+        """On SNS a CloudEvent is protobuf around JSON, under the subject of raw events."""
+        data = data_of(kind, version)
+        wire = base64.b64encode(cloud_event(type_of(kind, version), data)).decode()
+        subject = type_of(kind, version).removeprefix("com.flyte.resource.")
+
+        for text in (wire, sns_body(wire, subject)):
+            event = decode(text, received_at=LATER)
+
+            assert (event.kind, event.encoding, event.payload) == (kind, version, data)
+            assert message(event)[0] == REQUESTS[kind].event
+
+    @pytest.mark.parametrize("version", ["v1", "v2"])
+    def test_cloud_events_in_json(self, kind, version):
+        """Structured mode, and the bare data of binary mode, as other transports have."""
+        data = data_of(kind, version)
+        structured = {
+            "specversion": "1.0",
+            "type": type_of(kind, version),
+            "id": "1",
+            "source": "admin",
+            "data": json.loads(data),
+        }
+
+        for text in (json.dumps(structured), data.decode()):
+            event = decode(text, received_at=LATER)
+
+            assert (event.kind, event.encoding) == (kind, version)
+            assert message(event)[0] == REQUESTS[kind].event
+
+    def test_body_is_the_inverse(self, kind):
+        """What `export` writes decodes to the same event."""
+        for text in (raw_body(REQUESTS[kind]), data_of(kind, "v2").decode()):
+            event = decode(text, received_at=LATER)
+
+            assert decode(body(event), received_at=LATER) == event
+
+
+def test_phase_and_end_are_read():
+    """Only a terminal workflow event ends an execution."""
+    assert decoded(workflow_request("SUCCEEDED")).terminal
+    assert not decoded(workflow_request("SUCCEEDING")).terminal
+    assert not decoded(node_request(phase="SUCCEEDED")).terminal
+    assert decoded(task_request(phase="RUNNING")).phase == "RUNNING"
+
+
+def test_instance_becomes_part_of_the_id():
+    event = decode(raw_body(node_request()), received_at=LATER, instance="eu")
+
+    assert event.execution == ExecutionId(
+        instance="eu", project="shop", domain="production", name="a1b2"
+    )
+
+
+def test_unknown_fields_are_kept():
+    """A newer Flyte may add fields: the bytes stay, and so does the hash."""
+    request = node_request().SerializeToString()
+    newer = request + field(2, field(999, b"news"))
+
+    event = decode(base64.b64encode(newer).decode(), received_at=LATER)
+
+    assert event.payload == newer
+    assert event.kind == "node"
+
+
+BAD = {
+    "empty": ("", "without an event"),
+    "not base64": ("hello, world", "Neither JSON nor base64"),
+    "dropped characters": (raw_body(node_request())[:-8] + "!!" + "AAAAAA==", "base64"),
+    "broken JSON": ("{", "Not JSON"),
+    "other JSON": ('{"a": 1}', "neither an SNS notification nor a CloudEvent"),
+    "deep JSON": ('{"a":' * 100_000, "Not JSON"),
+    "confirmation": ('{"Type": "SubscriptionConfirmation", "Message": ""}', "SubscriptionConfir"),
+    "e-mail": (sns_body("Zm9v", "flyteidl.admin.EmailMessage"), "EmailMessage"),
+    "message is not text": ('{"Type": "Notification", "Message": 1}', "not text"),
+    "truncated": (base64.b64encode(node_request().SerializeToString()[:-5]).decode(), "truncated"),
+    "other cloud event": (
+        base64.b64encode(cloud_event("com.flyte.resource.cloudevents.ExecutionStart", b"{}")),
+        "ExecutionStart",
+    ),
+    "no project": (raw_body(node_request(execution="A B")), "execution name"),
+    "no phase": (raw_body(node_request(phase="UNDEFINED")), "phase"),
+    "before Flyte": (raw_body(node_request(at=-20 * 365 * 86_400)), "cannot be when"),
+    "tomorrow": (raw_body(node_request(at=3 * 86_400)), "cannot be when"),
+    "no node": (raw_body(node_request(node="")), "node id"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_event_is_refused_with_the_reason(case):
+    text, reason = BAD[case]
+
+    with pytest.raises(DecodeError, match=reason):
+        decode(text if isinstance(text, str) else text.decode(), received_at=LATER)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    kind=st.sampled_from(list(REQUESTS)),
+    flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 7)), max_size=4),
+    cut=st.integers(0, 40),
+)
+def test_damaged_messages_never_raise_anything_else(kind, flips, cut):
+    """Most damaged messages still parse; none of them gets a key that is not one."""
+    data = bytearray(REQUESTS[kind].SerializeToString())
+    for position, bit in flips:
+        data[position % len(data)] ^= 1 << bit
+    text = base64.b64encode(bytes(data[: len(data) - cut])).decode()
+
+    try:
+        event = decode(text, received_at=LATER)
+    except DecodeError:
+        return
+
+    assert event.execution.name
+    assert event.execution.name.isprintable()
+    message(event)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_decoded_or_refused(text):
+    with pytest.raises(DecodeError):
+        decode(text, received_at=LATER)
