@@ -26,7 +26,9 @@ def version() -> str:
 # flytekit brings s3fs and with it aiobotocore, which accepts only these releases of
 # botocore. Without the bound pip tries every boto3 there is, for over ten minutes.
 BOTO3 = "boto3>=1.43.115,<1.43.118"
-FLYTEKIT = "flytekit>=1.16.20,<2"
+
+# No release of flytekit accepts Python 3.13 yet.
+FLYTEKIT = "flytekit>=1.16.20,<2; python_version < '3.13'"
 
 MODEL = ["pydantic>=2.11,<3", "traitlets>=5.14,<6"]  # entities and contracts: library use
 
