@@ -1,0 +1,210 @@
+"""The calls that are made to Glue, and what its errors mean.
+
+Each call is safe to repeat. What somebody else did at the same time is an answer, not
+an error: the caller looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as ConnectionFailed
+
+from flytelineage.errors import (
+    PermanentTargetError,
+    TargetError,
+    TargetUnavailable,
+    TransientTargetError,
+)
+
+DENIED = frozenset({
+    "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "OptInRequired",
+    "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId",
+    "ExpiredTokenException", "ExpiredToken", "RequestExpired", "SignatureDoesNotMatch",
+    "InvalidSignatureException", "IncompleteSignature", "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException", "AuthFailure",
+})  # fmt: skip
+"""Codes after which every other call fails too, until somebody acts."""
+
+PASSING = frozenset({
+    "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled",
+    "RequestThrottledException", "TooManyRequestsException", "RequestLimitExceeded",
+    "SlowDown", "OperationTimeoutException", "RequestTimeout",
+    "InternalServiceException", "InternalFailure", "InternalServerError", "ServiceUnavailable",
+    "ServiceUnavailableException", "ConcurrentModificationException",
+    "ResourceNotReadyException", "FederationSourceRetryableException",
+})  # fmt: skip
+"""Codes after which the same call may succeed later."""
+
+UNUSABLE = (
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+"""What botocore raises before it sends anything, and will raise again."""
+
+
+def connect(region: str, *, timeout_seconds: float, max_attempts: int) -> Any:
+    """A client for Glue; nothing is sent yet.
+
+    Args:
+        region: Empty takes what boto3 finds.
+        timeout_seconds: For a connection, and for each answer.
+        max_attempts: How often botocore itself tries a call.
+
+    Raises:
+        TargetUnavailable: There is no region, or the profile does not exist.
+    """
+    config = Config(
+        connect_timeout=timeout_seconds,
+        read_timeout=timeout_seconds,
+        retries={"mode": "standard", "total_max_attempts": max_attempts},
+        user_agent_extra="flytelineage",
+    )
+    try:
+        return boto3.session.Session().client("glue", region_name=region or None, config=config)
+    except BotoCoreError as exc:
+        raise _unsent(exc) from exc
+
+
+class Catalog:
+    """Databases and tables of one Glue Data Catalog.
+
+    Args:
+        client: A boto3 client for Glue.
+        catalog_id: The account whose catalogue it is; empty is the caller's own.
+    """
+
+    def __init__(self, client: Any, catalog_id: str = "") -> None:
+        self._client = client
+        self._whose = {"CatalogId": catalog_id} if catalog_id else {}
+        self._databases: set[str] = set()
+
+    def table(self, database: str, name: str) -> dict[str, Any] | None:
+        """The table as Glue has it; `None` when it, or its database, does not exist."""
+        answer = self._call("get_table", DatabaseName=database, Name=name)
+        return answer["Table"] if answer else None
+
+    def create_table(self, database: str, table: Mapping[str, Any]) -> bool:
+        """Create a table.
+
+        Returns:
+            False when it exists by now, or when its database is gone.
+        """
+        created = self._call("create_table", DatabaseName=database, TableInput=table)
+        if created is None:
+            self._databases.discard(database)
+        return created is not None
+
+    def update_table(
+        self, database: str, table: Mapping[str, Any], version: str | None, *, archive: bool
+    ) -> bool:
+        """Replace a table's description.
+
+        Args:
+            database: The database's name.
+            table: The whole description.
+            version: The version that was read; the update holds only while it is the
+                newest.
+            archive: Whether Glue keeps the old version.
+
+        Returns:
+            False when somebody changed or removed the table since it was read.
+        """
+        unchanged = {"VersionId": version} if version else {}
+        updated = self._call(
+            "update_table",
+            DatabaseName=database,
+            TableInput=table,
+            SkipArchive=not archive,
+            **unchanged,
+        )
+        return updated is not None
+
+    def has_database(self, name: str) -> bool:
+        """Whether the database exists; only a yes is remembered."""
+        if name not in self._databases and self._call("get_database", Name=name):
+            self._databases.add(name)
+        return name in self._databases
+
+    def create_database(self, name: str, tags: Mapping[str, str]) -> None:
+        """Create a database, unless somebody was faster."""
+        self._call(
+            "create_database",
+            DatabaseInput={"Name": name, "Description": "Datasets of Flyte, by flytelineage"},
+            **({"Tags": dict(tags)} if tags else {}),
+        )
+        self._databases.add(name)
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any] | None:
+        """Call Glue; `None` when the thing is not as the caller believed."""
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(**self._whose, **parameters)
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] in _SURPRISES:
+                return None
+            raise _translated(exc, operation) from exc
+        except BotoCoreError as exc:
+            raise _unsent(exc) from exc
+        return answer
+
+
+_SURPRISES = frozenset(
+    {"EntityNotFoundException", "AlreadyExistsException", "ConcurrentModificationException"}
+)
+
+
+def _translated(exc: ClientError, operation: str) -> TargetError:
+    """What an answer of Glue means for the daemon."""
+    code = exc.response["Error"]["Code"]
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    reason = " ".join(f"{code}: {exc.response['Error'].get('Message', '')}".split())
+    if code in PASSING or status == 429 or status >= 500:
+        return TransientTargetError(f"Glue: {reason}", retry_after=_retry_after(exc))
+    if code in DENIED or status in (401, 403):
+        action = "".join(word.capitalize() for word in operation.split("_"))
+        return TargetUnavailable(
+            f"Glue refuses the credentials or the action: allow glue:{action} to the role, and "
+            f"in Lake Formation where that governs the catalogue ({reason})"
+        )
+    return PermanentTargetError(f"Glue: {reason}")
+
+
+def _unsent(exc: BotoCoreError) -> TargetError:
+    """What it means that Glue gave no answer."""
+    if isinstance(exc, UNUSABLE):
+        return TargetUnavailable(
+            f"Glue cannot be called: {exc} Give the process credentials and a region "
+            "(AWS_REGION or GlueCatalogTarget.aws_region)."
+        )
+    if isinstance(exc, ParamValidationError):
+        return PermanentTargetError(f"Glue's client: {' '.join(str(exc).split())}")
+    if isinstance(exc, (ConnectionFailed, HTTPClientError)):
+        return TransientTargetError(f"Glue does not answer: {exc}")
+    return TransientTargetError(f"Glue could not be called: {exc}")
+
+
+def _retry_after(exc: ClientError) -> float | None:
+    headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    seconds = str(headers.get("retry-after", ""))
+    return float(seconds) if seconds.isdigit() else None

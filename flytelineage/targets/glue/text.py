@@ -1,0 +1,29 @@
+"""Texts as Glue accepts them. Its client checks neither lengths nor characters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from typing import Any
+
+# Line breaks are in here too: most of Glue's texts have a single line.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def fitting(text: str, max_bytes: int) -> str:
+    """The text without control characters, cut to a length in UTF-8."""
+    return _CONTROL.sub(" ", text).encode()[:max_bytes].decode(errors="ignore").strip()
+
+
+def cleaned(text: str) -> str:
+    """A part of a name: `Covid-get` becomes `covid_get`, `Été` becomes `ete`."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return re.sub(r"[^a-z0-9_]", "_", plain.lower()) or "_"
+
+
+def fingerprint(value: Any) -> str:
+    """Sixteen hex digits that are the same wherever and whenever the value is."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,111 @@
+"""AWS on the loopback: SNS, SQS, S3 and Glue by moto, for tests and the demo.
+
+Everything that boto3 makes in this process or its children goes there as long as the
+server runs: with made-up credentials, whatever the user's own configuration says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import Any
+
+REGION = "us-east-1"
+
+_HIDDEN = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN",
+           "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+           "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")  # fmt: skip
+"""Variables that would lead boto3 to somebody's real account, or past the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAws:
+    """A server that is running.
+
+    Attributes:
+        endpoint_url: Where it listens.
+        environment: What boto3 needs to find it; already set in this process.
+    """
+
+    endpoint_url: str
+    environment: Mapping[str, str]
+
+    def client(self, service: Any) -> Any:
+        """A boto3 client of this server, e.g. for `sqs`."""
+        import boto3
+
+        return boto3.session.Session().client(service)
+
+    def reset(self) -> None:
+        """Forget all queues, buckets, databases and whatever else was made."""
+        connection = HTTPConnection(self.endpoint_url.removeprefix("http://"), timeout=10)
+        try:
+            connection.request("POST", "/moto-api/reset")
+            connection.getresponse().read()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def local_aws(region: str = REGION) -> Iterator[LocalAws]:
+    """Run an AWS on a free port; the environment is restored at the end."""
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
+
+    # It writes a line to the terminal for each request.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever, name="local-aws", daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    aws = LocalAws(url, _environment(url, region))
+    try:
+        with _environment_set(aws.environment):
+            aws.reset()
+            yield aws
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _environment(endpoint_url: str, region: str) -> dict[str, str]:
+    proxyless = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
+    return {
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": proxyless,
+        "no_proxy": proxyless,
+    }
+
+
+@contextmanager
+def _environment_set(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    for name in (*_HIDDEN, *(name for name in before if name.startswith("AWS_ENDPOINT_URL_"))):
+        os.environ.pop(name, None)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in {*before, *variables}:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
