@@ -1,0 +1,590 @@
+"""The way from a message to the catalogues: three loops of numbered steps.
+
+    intake     1 receive   2 decode   3 record   4 delete
+    build      5 claim     6 fold     7 collect  8 build     9 describe  10 finish
+    deliver   11 claim    12 prepare 13 emit    14 settle
+
+What a loop must not lose is in the store before the next step begins, and every step
+may happen twice. Rooms do not call each other: they are called from here, and every
+decision to try again is made here.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from traitlets import Float, Integer
+from traitlets.config import LoggingConfigurable
+
+from flytelineage.collect import Collector, Pinned, Unavailable
+from flytelineage.describe import Describer
+from flytelineage.entities import ExecutionId, Lineage
+from flytelineage.errors import (
+    ConfigError,
+    DecodeError,
+    PermanentTargetError,
+    SourceError,
+    StoreError,
+    TargetUnavailable,
+    TransientTargetError,
+)
+from flytelineage.events import Event, decode
+from flytelineage.facts import Facts, fold
+from flytelineage.grouping import Grouped
+from flytelineage.lineage import Build, build_lineage, missing_events
+from flytelineage.objects import ObjectReader
+from flytelineage.scope import Scope
+from flytelineage.sources import Message, Source
+from flytelineage.store import BuildLease, Built, DeliveryLease, Refused, Store
+from flytelineage.targets import Rejection, Target
+from flytelineage.telling import claims_of, stay
+from flytelineage.transforms import Transform
+
+RUN_FOREVER_TRIES = 20
+"""After so many failures that no class of ours explains, a delivery is given up."""
+
+REPLAY_TRIES = 3
+"""In a replay nobody waits for a target: after so many tries it is given up."""
+
+
+@dataclass
+class Report:
+    """What a replay did; lists hold execution ids."""
+
+    messages: int = 0
+    events: int = 0
+    duplicates: int = 0
+    ignored: int = 0
+    quarantined: int = 0
+    executions: int = 0
+    delivered: dict[str, int] = field(default_factory=dict)
+    given_up: list[str] = field(default_factory=list)
+    undelivered: list[str] = field(default_factory=list)
+    partial: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
+    unbuilt: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        """Whether something was quarantined, given up or not delivered."""
+        return bool(self.quarantined or self.given_up or self.undelivered)
+
+
+class Daemon(LoggingConfigurable):
+    """Runs the three loops, each in threads of its own, until `stop`."""
+
+    pollers = Integer(
+        4,
+        min=1,
+        max=32,
+        help="""
+        Threads that receive messages at once. Raise it when the queue grows although
+        the machine is idle; more than 16 only add latency.
+
+        Example: c.Daemon.pollers = 8
+        """,
+    ).tag(config=True)
+
+    builders = Integer(
+        2,
+        min=1,
+        max=32,
+        help="""
+        Threads that build lineage at once. Most of their time they wait for the object
+        store.
+
+        Example: c.Daemon.builders = 4
+        """,
+    ).tag(config=True)
+
+    poll_seconds = Float(
+        1.0,
+        min=0.01,
+        help="""
+        Seconds between two looks into the store for executions to build or deliver.
+
+        Example: c.Daemon.poll_seconds = 5
+        """,
+    ).tag(config=True)
+
+    lease_seconds = Float(
+        300.0,
+        min=1,
+        help="""
+        Seconds for which a build or a delivery belongs to the process that took it.
+        When that died, another takes it over after this time.
+
+        Example: c.Daemon.lease_seconds = 600
+        """,
+    ).tag(config=True)
+
+    retry_seconds = Float(
+        5.0,
+        min=0,
+        help="""
+        Seconds before a delivery that failed is tried again; doubled with each failure.
+
+        Example: c.Daemon.retry_seconds = 30
+        """,
+    ).tag(config=True)
+
+    max_retry_seconds = Float(
+        300.0,
+        min=0,
+        help="""
+        Upper bound in seconds of the time between two tries of a delivery.
+
+        Example: c.Daemon.max_retry_seconds = 900
+        """,
+    ).tag(config=True)
+
+    patience = Integer(
+        4,
+        min=0,
+        help="""
+        How often a build waits for an object store that does not answer, before it goes
+        on without what could not be read. 0 never waits.
+
+        Example: c.Daemon.patience = 10
+        """,
+    ).tag(config=True)
+
+    refresh_hours = Float(
+        24.0,
+        min=0,
+        help="""
+        Hours for which an aspect that equals the one last accepted is not sent again.
+        0 sends all of every execution.
+
+        Example: c.Daemon.refresh_hours = 1
+        """,
+    ).tag(config=True)
+
+    shutdown_timeout = Float(
+        30.0,
+        min=0,
+        help="""
+        Seconds that a stop waits for the units of work in hand.
+
+        Example: c.Daemon.shutdown_timeout = 10
+        """,
+    ).tag(config=True)
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        store: Store,
+        targets: Mapping[str, Target],
+        transforms: Sequence[Transform] = (),
+        reader: ObjectReader,
+        instance: str = "",
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        emit: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.store = store
+        self.targets = targets
+        self.transforms = transforms
+        self.reader = reader
+        self.instance = instance
+        self.scope = Scope(include, exclude)
+        self.emit = emit
+        self.collector = Collector(parent=self)
+        self.describer = Describer(parent=self)
+        self.report = Report()
+        self.on_step: Callable[[str], None] = _nothing
+        """Called after each step with its name; tests stop the process there."""
+        self._record = Grouped(self._record_group)
+        self._stopping = threading.Event()
+        self._counting = threading.Lock()
+        self._received = False
+        self._failure: Exception | None = None
+        self._patient = True
+
+    # -------------------------------------------------------------------- intake
+
+    def intake(self) -> bool:
+        """Take messages from the source into the store; whether there were any."""
+        messages = self.source.receive()  # 1
+        self._received = True
+        self.on_step("received")
+        arrived = [self._decode(message) for message in messages]  # 2
+        self.on_step("decoded")
+        self._record([one for one in arrived if one is not None])  # 3
+        self.on_step("recorded")
+        if messages:
+            self.source.delete(messages)  # 4
+        self.on_step("deleted")
+        return bool(messages)
+
+    def _decode(self, message: Message) -> Event | Refused | None:
+        """The event in a message; `None` when the operator wants nothing of it."""
+        self._count("messages")
+        try:
+            event = decode(message.body, received_at=_now(), instance=self.instance)
+        except DecodeError as exc:
+            return self._refuse(message, str(exc))
+        except Exception as exc:
+            self.log.exception("Message %s broke the decoder: please report it", message.id)
+            return self._refuse(message, f"The decoder failed: {exc!r}")
+        if not self.scope.stores(event.execution):
+            self._count("ignored")
+            return None
+        return event
+
+    def _refuse(self, message: Message, reason: str) -> Refused:
+        self._count("quarantined")
+        self.log.warning(
+            "Quarantined message %s: %s", message.id, reason, extra={"action": "quarantine"}
+        )
+        return Refused(body=message.body, reason=reason, message_id=message.id)
+
+    def _record_group(self, arrived: Sequence[Event | Refused]) -> None:
+        """Commit what several pollers brought in one transaction."""
+        events = [one for one in arrived if isinstance(one, Event)]
+        refused = [one for one in arrived if isinstance(one, Refused)]
+        new = self.store.record(events, refused)
+        self._count("events", new)
+        self._count("duplicates", len(events) - new)
+
+    # --------------------------------------------------------------------- build
+
+    def build(self) -> bool:
+        """Build one execution that is due; whether there was one."""
+        leases = self.store.claim_build(1, lease_seconds=self.lease_seconds)  # 5
+        for lease in leases:
+            self.on_step("claimed build")
+            try:
+                self._build(lease)
+            except StoreError:
+                raise
+            except Unavailable as exc:
+                self._postpone(lease, f"an object store does not answer: {exc}")
+            except Exception:
+                self.log.exception("Building %s failed", lease.execution)
+                self._postpone(lease, "it failed; see the traceback above")
+        return bool(leases)
+
+    def _build(self, lease: BuildLease) -> None:
+        began = time.monotonic()
+        facts = fold(lease.execution, self.store.events(lease.execution))  # 6
+        if missing_events(facts) and self._settling(lease):
+            return
+        collected = self.collector.collect(  # 7
+            facts,
+            self.store,
+            self.reader,
+            pinned=_pinned(lease),
+            now=_now(),
+            patient=self._patient and lease.attempts <= self.patience,
+        )
+        build = build_lineage(facts, collected)  # 8
+        if build.lineage.partial and self._settling(lease):
+            return
+        lineage = self.describer.describe(build, self.reader)  # 9
+        self.on_step("built")
+        built = Built(
+            lineage=lineage,
+            pipeline=collected.pipeline,
+            locations=build.locations,
+            waiting=build.waiting,
+            places=build.places,
+            retry_in=self._retry_in(lineage, facts),
+        )
+        told = self._told(lineage)
+        if self.store.finish_build(lease, built, told, held=not self.emit):  # 10
+            self._log_build(lineage, build, time.monotonic() - began)
+        else:
+            self.log.warning("The lease on %s ran out while it was built", lease.execution)
+        self.on_step("finished build")
+
+    def _settling(self, lease: BuildLease) -> bool:
+        """Wait for events that are missing, while they may still be on their way."""
+        if not self._patient or lease.terminal_at is None:
+            return False
+        left = self.store.max_settle - (self.store.now() - lease.terminal_at).total_seconds()
+        if left <= 0:
+            return False
+        self.store.postpone_build(lease, min(left, 2 * self.store.settle), counted=False)
+        return True
+
+    def _postpone(self, lease: BuildLease, why: str) -> None:
+        seconds = self._backoff(lease.attempts)
+        self.log.warning("Building %s again in %.0f s: %s", lease.execution, seconds, why)
+        if not self._patient and lease.attempts >= REPLAY_TRIES:
+            self.stop()
+        self.store.postpone_build(lease, seconds, counted=True)
+
+    def _retry_in(self, lineage: Lineage, facts: Facts) -> float | None:
+        """When to look again for what could not be read: ever more seldom, then never."""
+        if not self._patient or not lineage.incomplete or facts.started_at is None:
+            return None
+        age = (_now() - (facts.ended_at or facts.started_at)).total_seconds()
+        return min(max(age, 300.0), 86_400.0) if age < self.collector.metadata_age else None
+
+    def _told(self, lineage: Lineage) -> list[str]:
+        """The targets that hear of this execution."""
+        if not all(self.scope.emits(pipeline.id) for pipeline in lineage.pipelines):
+            return []
+        return list(self.targets) if any(lineage.entities()) else []
+
+    # ------------------------------------------------------------------- deliver
+
+    def deliver(self, name: str) -> bool:
+        """Deliver one execution to one target; whether there was one."""
+        leases = self.store.claim_delivery(name, 1, lease_seconds=self.lease_seconds)  # 11
+        for lease in leases:
+            self.on_step("claimed delivery")
+            self._deliver(lease, self.targets[name])
+        return bool(leases)
+
+    def _deliver(self, lease: DeliveryLease, target: Target) -> None:
+        began = time.monotonic()
+        lineage = self._transformed(lease.lineage)
+        claims = claims_of(lineage) if lineage and not target.journal else []
+        tell = self.store.prepare(  # 12
+            lease,
+            claims,
+            raises=lease.lineage.succeeded,
+            refresh_seconds=self.refresh_hours * 3600,
+        )
+        told = [claim for claim in claims if (claim.entity, claim.aspect) in tell]
+        if lineage is not None and not target.journal:
+            lineage = stay(lineage, claims, tell)
+        self.on_step("prepared")
+        try:
+            rejections = target.emit(lineage) if lineage and any(lineage.entities()) else []  # 13
+        except Exception as exc:
+            self._failed(lease, exc)
+            return
+        self.on_step("emitted")
+        settled = self.store.settle(lease, told, rejections)  # 14
+        self.on_step("settled")
+        if settled:
+            self._log_delivery(lease, lineage, rejections, time.monotonic() - began)
+        else:
+            self.log.warning("The lease on %s for %s ran out", lease.execution, lease.target)
+
+    def _transformed(self, lineage: Lineage) -> Lineage | None:
+        for transform in self.transforms:
+            changed = transform.apply(lineage)
+            if changed is None:
+                return None
+            lineage = changed
+        return lineage
+
+    def _failed(self, lease: DeliveryLease, exc: Exception) -> None:
+        """Decide by the class of the error what becomes of the delivery."""
+        known = isinstance(exc, (TransientTargetError, TargetUnavailable, PermanentTargetError))
+        last = lease.attempts >= (RUN_FOREVER_TRIES if self._patient else REPLAY_TRIES)
+        spent = last and not (self._patient and known)
+        if isinstance(exc, PermanentTargetError) or spent:
+            self.log.error(
+                "Gave up %s for %s: %s",
+                lease.execution,
+                lease.target,
+                exc,
+                exc_info=None if known else exc,
+                extra={"action": "give up"},
+            )
+            self.store.give_up(lease, _reason(exc))
+            return
+        seconds = self._backoff(lease.attempts)
+        if isinstance(exc, TransientTargetError) and exc.retry_after and self._patient:
+            seconds = max(seconds, exc.retry_after)
+        self.log.warning(
+            "Will deliver %s to %s again in %.0f s: %s",
+            lease.execution,
+            lease.target,
+            seconds,
+            exc,
+            exc_info=None if known else exc,
+            extra={"action": "retry"},
+        )
+        unavailable = isinstance(exc, TargetUnavailable) and self._patient
+        self.store.settle_later(lease, seconds, _reason(exc), counted=not unavailable)
+        if unavailable:
+            raise exc
+
+    def _backoff(self, attempts: int) -> float:
+        """Seconds to wait after so many attempts: doubled each time, with jitter."""
+        if not self._patient:
+            return 0.0
+        longest = min(self.max_retry_seconds, self.retry_seconds * 2 ** min(attempts - 1, 30))
+        return random.uniform(longest / 2, longest)  # noqa: S311
+
+    # ---------------------------------------------------------------- run and stop
+
+    def run(self) -> None:
+        """Run until `stop` is called, or the source can never work as configured.
+
+        Raises:
+            ConfigError: What the source said when it was first asked.
+        """
+        threads = [*self._intake_threads(), *self._store_threads()]
+        for thread in threads:
+            thread.start()
+        while not self._stopping.wait(0.5):
+            if not all(thread.is_alive() for thread in threads):
+                self.log.error("A worker ended; stopping")
+                self.stop()
+        deadline = time.monotonic() + self.shutdown_timeout
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Ask the loops to end once the unit in hand is done; may be called twice."""
+        self._stopping.set()
+
+    def replay(self) -> Report:
+        """Take all that the source has, build it oldest first, deliver it, and return."""
+        self._patient = False
+        self.store.replaying = True
+        while not self.source.exhausted and not self._stopping.is_set():
+            self.intake()
+        while self._work_once():
+            pass
+        self.report.unbuilt = [str(execution) for execution in self.store.unbuilt()]
+        return self.report
+
+    def _work_once(self) -> bool:
+        if self._stopping.is_set():
+            return False
+        return self.build() or any(self.deliver(name) for name in self.targets)
+
+    def _intake_threads(self) -> list[threading.Thread]:
+        count = self.pollers if self.source.parallel else 1
+        return [self._thread(f"intake-{number}", self._intake_or_end) for number in range(count)]
+
+    def _store_threads(self) -> list[threading.Thread]:
+        builders = [self._thread(f"build-{number}", self.build) for number in range(self.builders)]
+        deliverers = [
+            self._thread(f"deliver-{name}", lambda name=name: self.deliver(name))  # type: ignore[misc]
+            for name in self.targets
+            if self.emit
+        ]
+        return builders + deliverers
+
+    def _thread(self, name: str, work: Callable[[], bool]) -> threading.Thread:
+        return threading.Thread(target=self._loop, args=(name, work), name=name, daemon=True)
+
+    def _intake_or_end(self) -> bool:
+        """Receive; a source that has never worked and says it cannot ends the daemon."""
+        try:
+            return self.intake()
+        except ConfigError as exc:
+            if self._received:
+                raise
+            self._failure = exc
+            self.stop()
+            return False
+
+    def _loop(self, name: str, work: Callable[[], bool]) -> None:
+        """Repeat a unit of work until the stop; wait when there is none or it fails."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                busy = work()
+            except (SourceError, StoreError, TargetUnavailable, ConfigError) as exc:
+                failures += 1
+                self._pause(name, failures, str(exc))
+            except Exception:
+                failures += 1
+                self.log.exception("%s: an error that should not happen", name)
+                self._pause(name, failures, "see the traceback above")
+            else:
+                failures = 0
+                if not busy:
+                    self._stopping.wait(self.poll_seconds)
+
+    def _pause(self, name: str, failures: int, why: str) -> None:
+        seconds = self._backoff(failures)
+        self.log.warning("%s: pausing for %.0f s: %s", name, seconds, why)
+        self._stopping.wait(seconds)
+
+    # --------------------------------------------------------- counting and telling
+
+    def _count(self, what: str, by: int = 1) -> None:
+        with self._counting:
+            setattr(self.report, what, getattr(self.report, what) + by)
+
+    def _log_build(self, lineage: Lineage, build: Build, seconds: float) -> None:
+        execution = str(lineage.execution)
+        with self._counting:
+            _list(self.report.partial, execution, lineage.partial)
+            _list(self.report.waiting, execution, bool(build.waiting))
+            _list(self.report.incomplete, execution, bool(lineage.incomplete))
+        self._count("executions")
+        self.log.info(
+            "Built %s (%s): %d tasks, %d datasets%s%s in %.2f s",
+            execution,
+            lineage.phase,
+            len(lineage.tasks),
+            len(lineage.datasets),
+            ", partial" if lineage.partial else "",
+            f", {len(lineage.incomplete)} things unknown" if lineage.incomplete else "",
+            seconds,
+            extra={"action": "build"},
+        )
+
+    def _log_delivery(
+        self,
+        lease: DeliveryLease,
+        lineage: Lineage | None,
+        rejections: Sequence[Rejection],
+        seconds: float,
+    ) -> None:
+        with self._counting:
+            self.report.delivered[lease.target] = self.report.delivered.get(lease.target, 0) + 1
+        for rejection in rejections:
+            self.log.warning("%s refused %s: %s", lease.target, rejection.entity, rejection.reason)
+        self.log.info(
+            "Delivered %s to %s: %d entities in %.2f s",
+            lease.execution,
+            lease.target,
+            sum(1 for _ in lineage.entities()) if lineage else 0,
+            seconds,
+            extra={"action": "deliver"},
+        )
+
+
+def _nothing(step: str) -> None:
+    """Do nothing at a step."""
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _pinned(lease: BuildLease) -> Pinned | None:
+    if lease.pipeline is None or lease.name_source is None:
+        return None
+    return Pinned(lease.pipeline, lease.name_source)
+
+
+def _reason(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}"
+
+
+def _list(where: list[str], execution: str, flag: bool) -> None:
+    """Keep an execution in a list for as long as the flag holds."""
+    if execution in where:
+        where.remove(execution)
+    if flag:
+        where.append(execution)
+
+
+__all__ = ["Daemon", "ExecutionId", "Report"]
