@@ -1,0 +1,1 @@
+"""Doubles of what flytelineage talks to: small, real, and made to fail on demand."""
