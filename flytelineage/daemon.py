@@ -23,7 +23,7 @@ from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
 from flytelineage.collect import Collector, Pinned, Unavailable
-from flytelineage.describe import Describer
+from flytelineage.describer import Describer
 from flytelineage.entities import ExecutionId, Lineage
 from flytelineage.errors import (
     ConfigError,
