@@ -65,7 +65,9 @@ def local_aws(region: str = REGION) -> Iterator[LocalAws]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
-    thread = threading.Thread(target=server.serve_forever, name="local-aws", daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(0.05,), name="local-aws", daemon=True
+    )
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
     aws = LocalAws(url, _environment(url, region))
