@@ -51,7 +51,8 @@ class Source(LoggingConfigurable):
         """Wait a little for messages.
 
         Returns:
-            Up to ten messages; empty when none came in time.
+            Some messages: up to ten of a queue, hundreds of a file; empty when none
+            came in time.
 
         Raises:
             ConfigError: It can never work as configured: no such queue, no right.
@@ -63,6 +64,7 @@ class Source(LoggingConfigurable):
         """Forget messages whose content is safe; one not deleted comes again.
 
         Raises:
+            ConfigError: It can never work as configured: no right to delete.
             SourceError: Some or all were not deleted.
         """
 
@@ -80,6 +82,7 @@ class Source(LoggingConfigurable):
 
         Raises:
             ConfigError: What is wrong and what to do, in one line.
+            SourceError: It does not answer now.
         """
 
     def close(self) -> None:

@@ -206,8 +206,8 @@ def _explain_silence(exc: Exception, place: QueuePlace) -> Failure:
     if isinstance(exc, EndpointConnectionError) and place.region in detail:
         known = _regions()
         if place.region not in known:
-            close = get_close_matches(place.region, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            close = " or ".join(get_close_matches(place.region, known))
+            hint = f"; did you mean {close}?" if close else ""
             return Failure(
                 True, f"no such region is known: check FlyteLineage.aws_region{hint} ({detail})"
             )
