@@ -13,7 +13,7 @@ WORKDIR /src
 # Requirements first: they change seldom, so this layer is usually cached.
 COPY requirements.txt ./
 RUN /opt/flytelineage/bin/pip install -r requirements.txt
-COPY setup.py pyproject.toml README.md LICENSE ./
+COPY setup.py pyproject.toml LICENSE ./
 COPY flytelineage ./flytelineage
 RUN /opt/flytelineage/bin/pip install --no-deps .
 

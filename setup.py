@@ -39,6 +39,7 @@ EXTRAS = {
         "SQLAlchemy>=2.0.40,<2.2",
         "alembic>=1.15,<2",
         "flyteidl>=1.16.8,<2",
+        "msgpack>=1.1,<2",
         "prometheus-client>=0.20,<1",
         "psycopg[binary]>=3.2,<4",
         "pyarrow>=20",
@@ -47,7 +48,7 @@ EXTRAS = {
     "datahub": [*MODEL, "acryl-datahub>=1.7,<2"],
     "openlineage": [*MODEL, "openlineage-python>=1.50,<2"],
     "flyteadmin": [BOTO3, FLYTEKIT, "grpcio>=1.70,<2"],
-    "demo": [BOTO3, FLYTEKIT, "msgpack>=1.1,<2", "moto[glue,s3,server]>=5.2,<6"],
+    "demo": [BOTO3, FLYTEKIT, "moto[glue,s3,server]>=5.2,<6"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 EXTRAS["dev"] = [

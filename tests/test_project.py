@@ -102,7 +102,7 @@ class TestRequirements:
             for one in distributions()
             for name in [canonicalize_name(one.metadata["Name"])]
             if pinned.get(name) == one.version
-            if f"{python}.0" not in SpecifierSet(one.metadata["Requires-Python"] or "")
+            if f"{python}.0" not in SpecifierSet(one.metadata.get("Requires-Python", ""))
         }
 
         assert refused == set()
