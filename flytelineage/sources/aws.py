@@ -179,9 +179,10 @@ def explain(exc: Exception, operation: str, place: QueuePlace) -> Failure:
         return _explain_answer(exc, operation, place)
     if isinstance(exc, (ConnectionError, HTTPClientError, IncompleteReadError)):
         return _explain_silence(exc, place)
-    lasting = not isinstance(exc, ResponseParserError)
-    advice = _advice(type(exc).__name__, f"sqs:{operation}", place)
-    return Failure(lasting, f"{advice} ({_one_line(exc)})")
+    if isinstance(exc, ResponseParserError):
+        return Failure(False, f"what answers is not SQS ({_one_line(exc)})")
+    advice = _ADVICE.get(type(exc).__name__, "boto3 cannot be used as it is set up")
+    return Failure(True, f"{advice} ({_one_line(exc)})")
 
 
 def _explain_answer(exc: Any, operation: str, place: QueuePlace) -> Failure:

@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -434,6 +435,19 @@ class TestErrorsOnTheWay:
 
         assert isinstance(error, ConfigError)
         assert "FlyteLineage.aws_region" in str(error)
+
+    def test_a_configuration_of_boto3_that_is_broken_is_the_operators_fault(
+        self, source: SqsSource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The file is named."""
+        broken = tmp_path / "config"
+        broken.write_text("[default\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(broken))
+
+        error = failure(source)
+
+        assert isinstance(error, ConfigError)
+        assert str(broken) in str(error)
 
     def test_an_endpoint_that_does_not_answer_is_tried_later(
         self, source: SqsSource, monkeypatch: pytest.MonkeyPatch
