@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from flyteidl.core.literals_pb2 import Binary, LiteralMap, LiteralOffloadedMetadata, Scalar
     from flyteidl.core.literals_pb2 import Literal as LiteralMessage
 
-MAX_BYTES = 4 << 20
-"""Of a serialised literal map: parsed, ten megabytes can take more than 300."""
+MAX_BYTES = 32 << 20
+"""Of a serialised literal map, whoever hands it in: parsed, ten megabytes can take more
+than 300. `ObjectReader.max_object_bytes` is the operator's bound, and 4 MiB by default."""
 
 MAX_PACKED_BYTES = 1 << 20
 """Of one msgpack value: an empty list takes one byte there and 60 here."""
