@@ -128,7 +128,7 @@ def test_data_that_was_only_read(dataset: Dataset) -> None:
         ("shop.production.app.flows.daily.app.etl.load.orders", "app.flows.daily", "app.etl.load", "orders"),
         ("shop.production.daily.load.orders", "daily", "load", "orders"),
         ("shop.production.flows.daily.load.o0", "flows", "daily.load", "o0"),
-        ("shop.production.app.daily.app.etl.load@n0.o0", "app.daily", "app.etl.load@n0", "o0"),
+        ("shop.production.app.daily.app.etl.load@n0/n1.o0", "app.daily", "app.etl.load@n0/n1", "o0"),
     ],
 )  # fmt: skip
 def test_dataset_alone(name: str, workflow: str, task: str, variable: str) -> None:

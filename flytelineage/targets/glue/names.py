@@ -7,7 +7,6 @@ and the runs. Edges, which come and go, only add to them.
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterator
 from itertools import takewhile
 from string import Formatter
@@ -77,12 +76,13 @@ def guessed(name: str) -> Origin | None:
     Workflow and task have dots of their own. Mostly both stand in one module and so
     begin alike; where they do not, the split is in the middle.
     """
-    project, domain, *middle = name.split(".")[:-1] if name.count(".") >= 4 else ("", "")
+    *parts, variable = name.split(".")
+    project, domain, *middle = parts if len(parts) >= 4 else ("", "")
     if len(middle) < 2:
         return None
     at = max(range(1, len(middle)), key=lambda at: (_alike(middle, at), -abs(2 * at - len(middle))))
     pipeline = PipelineId(project=project, domain=domain, name=".".join(middle[:at]))
-    return Origin(_task(pipeline, ".".join(middle[at:])), _last_part(name))
+    return Origin(_task(pipeline, ".".join(middle[at:])), variable)
 
 
 def _alike(parts: list[str], at: int) -> int:
@@ -119,10 +119,9 @@ def _writes(lineage: Lineage) -> Iterator[tuple[DatasetId, TaskId]]:
 
 
 def _last_part(name: str) -> str:
-    """The last part of a dotted name, or of a path without the file's extension."""
-    if "/" in name:
-        return os.path.splitext(name.rstrip("/").rpartition("/")[2])[0]
-    return name.rpartition(".")[2]
+    """The last part of a dotted name, or of a path."""
+    separator = "/" if "/" in name else "."
+    return name.removesuffix(".parquet").rpartition(separator)[2]
 
 
 # ----------------------------------------------------------- databases and tables

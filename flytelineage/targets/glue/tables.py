@@ -52,6 +52,7 @@ class Wanted:
 
     Attributes:
         name: The plain name; `other_name` is for when another dataset has that.
+        columns: At least one.
         location: A folder, with a slash at its end.
         parquet: Whether the format is known to be Parquet.
     """
@@ -74,7 +75,7 @@ class Wanted:
     @property
     def complete(self) -> bool:
         """Whether enough is known to create the table."""
-        return bool(self.parquet and self.location and self.columns and self.columns.columns)
+        return bool(self.parquet and self.location and self.columns)
 
 
 def wanted(
@@ -90,11 +91,12 @@ def wanted(
         name: The table's plain name.
     """
     properties, owners = dataset.properties, dataset.ownership
+    found = columns(dataset.schema_) if dataset.schema_ else None
     return Wanted(
         dataset=str(dataset.id),
         database=database,
         name=name,
-        columns=columns(dataset.schema_) if dataset.schema_ else None,
+        columns=found if found and found.columns else None,
         location=location(dataset.storage) if dataset.storage else None,
         description=fitting(properties.description or "", 2048) if properties else None,
         owner=fitting(owners.owners[0].id, 255) if owners else None,

@@ -113,7 +113,8 @@ class GlueCatalogTarget(Target):
         key_trait=Unicode(),
         value_trait=Unicode(),
         help="""
-        AWS tags of databases that are created, e.g. for cost reports. Empty sets none.
+        AWS tags of databases that are created, e.g. for cost reports. Empty sets none; any
+        needs the right to glue:TagResource.
         Example: c.GlueCatalogTarget.database_tags = {"team": "data"}
         """,
     ).tag(config=True)
