@@ -1,0 +1,370 @@
+"""`DataHubTarget`: its options, and what happens in one emission."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from traitlets import Bool, CaselessStrEnum, Enum, Float, Integer, TraitError, Unicode, validate
+
+from flytelineage.entities import Lineage, digest
+from flytelineage.errors import ConfigError, TargetUnavailable
+from flytelineage.options import Secret
+from flytelineage.targets import Rejection, Target
+from flytelineage.targets.datahub.urns import FLYTE, Urns
+
+if TYPE_CHECKING:
+    from flytelineage.targets.datahub.lineage import Conversion
+    from flytelineage.targets.datahub.proposals import Proposal, Refusal
+
+FABRICS = (
+    "PROD", "DEV", "TEST", "QA", "UAT", "EI", "PRE", "STG", "NON_PROD", "CORP", "RVW", "PRD",
+    "TST", "SIT", "SBX", "SANDBOX", "CERT",
+)  # fmt: skip
+"""What DataHub accepts as `env`; written down here so that `--help` needs no client."""
+
+
+class DataHubTarget(Target):
+    """Tells DataHub which pipelines, tasks, datasets and runs there are, and their edges.
+
+    Give either `server`, to send everything to DataHub, or `file`, to write what
+    `datahub ingest` loads later::
+
+        DataHubTarget(server="http://localhost:8080").emit([Dataset(...), Task(...)])
+
+    What is Flyte's own is replaced. Owners and tags are added to what people wrote, and
+    datasets of other platforms are only added to. Edges that may not be all of a task's
+    are added to those that DataHub has. Such additions are PATCH proposals, which
+    `datahub lite` does not load; a server that is older than the installed acryl-datahub
+    may refuse those of owners and tags.
+    """
+
+    server = Unicode(
+        "",
+        help="""
+        The URL of DataHub's server, GMS, or of the front end's /api/gms. Set either this or
+        `file`. Certificates of your own go into the environment's REQUESTS_CA_BUNDLE.
+        Example: c.DataHubTarget.server = "https://datahub.example.com/api/gms"
+        """,
+    ).tag(config=True)
+
+    token = Secret(
+        help="""
+        An access token of DataHub: the token itself, env:NAME or file:/path; the last two are
+        read at each emission, so a new token needs no restart. Needed when DataHub checks
+        who writes; None sends no token. Example: c.DataHubTarget.token = "env:DATAHUB_TOKEN"
+        """,
+    ).tag(config=True)
+
+    file = Unicode(
+        "",
+        help="""
+        Where to write proposals instead of sending them. Ending in / it is a directory with
+        one JSON array for each execution, which suits a daemon; otherwise one file with one
+        array, complete after each emission. Empty writes no files.
+        Example: c.DataHubTarget.file = "/var/lib/flytelineage/datahub/"
+        """,
+    ).tag(config=True)
+
+    env = CaselessStrEnum(
+        FABRICS,
+        default_value="PROD",
+        help="""
+        DataHub's environment of all pipelines and datasets. It is a part of every URN: set
+        it before the first emission, to what DataHub's sources of your warehouse use, since
+        edges connect only where it agrees. Example: c.DataHubTarget.env = "DEV"
+        """,
+    ).tag(config=True)
+
+    platform = Unicode(
+        FLYTE,
+        help="""
+        What Flyte is called in DataHub, as orchestrator and as platform of its datasets. It
+        is a part of every URN. Change it only to join entities that exist under another name.
+        Example: c.DataHubTarget.platform = "flyte"
+        """,
+    ).tag(config=True)
+
+    platform_instance = Unicode(
+        "",
+        help="""
+        DataHub's platform instance of this Flyte deployment: the first part of the names of
+        its pipelines, datasets and runs. Set it where several deployments report to one
+        DataHub. It takes the place of FlyteLineage.instance, which it is by default; empty
+        takes what each entity carries.
+        Example: c.DataHubTarget.platform_instance = "eu"
+        """,
+    ).tag(config=True)
+
+    datasets_only = Bool(
+        False,
+        help="""
+        Whether only datasets are told: no pipelines, tasks, runs and edges. Turn it on when
+        something else tells DataHub of those. Example: c.DataHubTarget.datasets_only = True
+        """,
+    ).tag(config=True)
+
+    run_history = Enum(
+        ["executions", "all", "off"],
+        default_value="executions",
+        help="""
+        Which runs are told: those of workflows, also each attempt of each task, or none.
+        DataHub keeps them for ever unless its garbage collection has `dataprocess_cleanup`
+        turned on; `all` adds some eight rows for each attempt.
+        Example: c.DataHubTarget.run_history = "all"
+        """,
+    ).tag(config=True)
+
+    owners_and_tags = Enum(
+        ["patch", "upsert", "off"],
+        default_value="patch",
+        help="""
+        How owners and tags of Flyte's entities are told. `patch` adds them to those that
+        people gave in DataHub; `upsert` replaces those, for servers that are too old for
+        patches and for `datahub lite`; `off` tells none. Example: c.DataHubTarget.owners_and_tags = "upsert"
+        """,
+    ).tag(config=True)
+
+    foreign_schemas = Bool(
+        False,
+        help="""
+        Whether schemas of datasets of other platforms are told. Turn it on when DataHub has
+        no source for those platforms: a schema that such a source wrote is replaced.
+        Example: c.DataHubTarget.foreign_schemas = True
+        """,
+    ).tag(config=True)
+
+    create_platform = Bool(
+        True,
+        help="""
+        Whether the platform `flyte` is told to DataHub, which does not know it by itself,
+        once for each start. Turn it off when the token may not edit platforms; a refusal is
+        only logged. Example: c.DataHubTarget.create_platform = False
+        """,
+    ).tag(config=True)
+
+    platform_logo_url = Unicode(
+        "",
+        help="""
+        A picture that browsers load as Flyte's logo. Empty shows none.
+        Example: c.DataHubTarget.platform_logo_url = "https://example.com/flyte.png"
+        """,
+    ).tag(config=True)
+
+    timeout_seconds = Float(
+        30.0,
+        min=0.01,
+        help="""
+        Seconds to wait for each answer of the server. Raise it when DataHub is slow; what
+        takes longer is tried again later. Example: c.DataHubTarget.timeout_seconds = 60
+        """,
+    ).tag(config=True)
+
+    connect_timeout_seconds = Float(
+        3.0,
+        min=0.01,
+        help="""
+        Seconds to wait for a connection to the server. Raise it for slow networks.
+        Example: c.DataHubTarget.connect_timeout_seconds = 10
+        """,
+    ).tag(config=True)
+
+    batch_size = Integer(
+        200,
+        min=1,
+        max=200,
+        help="""
+        Proposals in one request; most executions need one request. Lower it when the server
+        does not finish one within `timeout_seconds`; what a proxy finds too large is
+        divided anyhow. Example: c.DataHubTarget.batch_size = 50
+        """,
+    ).tag(config=True)
+
+    _destination: _Destination | None = None
+    _destination_key: tuple[Any, ...] = ()
+    _introduced = False
+
+    # A destination decides both of these, the contract has one answer for each class.
+    @property
+    def remote(self) -> bool:  # type: ignore[override]
+        """False where only files are written."""
+        return not self.file
+
+    @property
+    def journal(self) -> bool:  # type: ignore[override]
+        """True for a directory: a file stands for its execution and must be whole."""
+        return self.file.endswith("/")
+
+    @validate("server")
+    def _check_server(self, proposal: Any) -> Any:
+        server = proposal["value"]
+        if server and not server.startswith(("http://", "https://")):
+            raise TraitError("DataHubTarget.server must begin with http:// or https://")
+        self._check_exclusive()
+        return server
+
+    @validate("file")
+    def _check_file(self, proposal: Any) -> Any:
+        self._check_exclusive()
+        return proposal["value"]
+
+    @validate("platform", "platform_instance")
+    def _check_name(self, proposal: Any) -> Any:
+        if set(proposal["value"]) & set(",()␟ "):
+            raise TraitError(
+                f"DataHubTarget.{proposal['trait'].name} is a part of URNs and must not "
+                "hold commas, parentheses or spaces"
+            )
+        return proposal["value"]
+
+    def _check_exclusive(self) -> None:
+        if self.server and self.file:
+            raise TraitError(
+                "Set either DataHubTarget.server or DataHubTarget.file, not both; for both, "
+                "configure two targets"
+            )
+
+    def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
+        """Send or write everything that is known, as few requests as possible.
+
+        Raises:
+            ConfigError: No destination is set, or another process writes to the file.
+        """
+        destination = self._open()
+        conversion, now = self._conversion(), self._now()
+        proposals = conversion.proposals(lineage, now)
+        if not proposals:
+            return []
+        unsound = _faults(proposals)
+        refused = {id(each.proposal) for each in unsound}
+        sound = [proposal for proposal in proposals if id(proposal) not in refused]
+        if not self._introduced:
+            self._introduce(destination, conversion.platform(self.platform_logo_url, now))
+        refusals = [*unsound, *destination.send(_name(lineage), sound)]
+        self._introduced = True
+        return [rejection for refusal in refusals for rejection in _rejections(refusal)]
+
+    def check(self) -> None:
+        """Reach the server with the token, or see that files could be written."""
+        self._open().check()
+
+    def close(self) -> None:
+        """Close the connection or the file."""
+        if self._destination is not None:
+            self._destination.close()
+            self._destination = None
+
+    def _open(self) -> _Destination:
+        """Where proposals go; opened anew when the token has changed."""
+        token = self.token.reveal() if self.token and self.server else None
+        key = (self.server, self.file, token)
+        if self._destination is None or key != self._destination_key:
+            self.close()
+            self._destination = self._new_destination(token)
+            self._destination_key = key
+        return self._destination
+
+    def _new_destination(self, token: str | None) -> _Destination:
+        if not self.server and not self.file:
+            raise ConfigError(
+                "DataHubTarget needs a destination: set DataHubTarget.server = "
+                '"http://host:8080" or DataHubTarget.file = "datahub/"'
+            )
+        _import_client()
+        if self.file:
+            from flytelineage.targets.datahub.files import ArrayFile, DirectoryFiles
+
+            path = Path(self.file).expanduser().absolute()
+            return DirectoryFiles(path) if self.journal else ArrayFile(path)
+        from flytelineage.targets.datahub.gms import Gms
+
+        return Gms(
+            self.server,
+            token,
+            connect_timeout_seconds=self.connect_timeout_seconds,
+            timeout_seconds=self.timeout_seconds,
+            batch_size=self.batch_size,
+        )
+
+    def _conversion(self) -> Conversion:
+        from flytelineage.targets.datahub.aspects import Describer
+        from flytelineage.targets.datahub.lineage import Conversion
+
+        urns = Urns(platform=self.platform, instance=self.platform_instance, env=self.env)
+        # The traits allow nothing else than these literals; their type says only `str`.
+        describer = Describer(urns, cast(Any, self.owners_and_tags), self.foreign_schemas)
+        return Conversion(describer, cast(Any, self.run_history), self.datasets_only)
+
+    def _introduce(self, destination: _Destination, platform: Proposal) -> None:
+        """Tell what the platform is called; alone, since the token may not allow it."""
+        # A platform of another name is somebody else's, who described it.
+        if not self.create_platform or self.platform != FLYTE:
+            return
+        try:
+            refused = destination.send("platform", [platform])
+        except TargetUnavailable as exc:
+            self.log.warning("DataHub was not told of the platform %s: %s", self.platform, exc)
+            return
+        for refusal in refused:
+            self.log.warning(
+                "DataHub was not told of the platform %s: %s", self.platform, refusal.reason
+            )
+
+    def _now(self) -> datetime:
+        """When what a library user says without a time is true."""
+        return datetime.now(timezone.utc)
+
+
+class _Destination(Protocol):
+    """Takes proposals; raises what `Target.emit` may raise."""
+
+    def send(self, name: str, proposals: Sequence[Proposal]) -> list[Refusal]:
+        """Deliver all; `name` says what they are about."""
+
+    def check(self) -> None:
+        """Reach it without changing it."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+def _import_client() -> None:
+    """Import DataHub's client: slow, so only now, and without its noise.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    # Its telemetry would tell others who uses it; somebody may have allowed that.
+    os.environ.setdefault("DATAHUB_TELEMETRY_ENABLED", "false")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for module in ("gms", "lineage"):
+                importlib.import_module(f"flytelineage.targets.datahub.{module}")
+    except ImportError as exc:
+        raise ConfigError(
+            f"DataHubTarget needs acryl-datahub ({exc}): pip install 'flytelineage[datahub]'"
+        ) from exc
+
+
+def _faults(proposals: Sequence[Proposal]) -> list[Refusal]:
+    from flytelineage.targets.datahub.proposals import faults
+
+    return faults(proposals)
+
+
+def _name(lineage: Lineage) -> str:
+    """The execution; entities without one are named by what is said of them."""
+    return str(lineage.execution or f"entities/{digest(lineage)[:16]}")
+
+
+def _rejections(refusal: Refusal) -> list[Rejection]:
+    return [
+        Rejection(entity=refusal.proposal.entity, aspect=aspect, reason=refusal.reason)
+        for aspect in refusal.proposal.aspects
+    ]
