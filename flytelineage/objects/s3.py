@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flytelineage.errors import ReadError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from flytelineage.objects import ObjectReader
+
+PAGE_KEYS = 1000
+"""More S3 does not list at once."""
 
 _CHUNK_BYTES = 16 << 10
 
@@ -39,7 +42,9 @@ class S3:
         deadline = time.monotonic() + self._reader.object_seconds
         with self._errors(place):
             answer = self._s3().get_object(Bucket=place.bucket, Key=place.key, **wanted)
-        with answer["Body"] as body, about(place):
+        # Not `with answer["Body"]`: that hands out the raw stream, which takes an answer
+        # that broke off for a whole one.
+        with closing(answer["Body"]) as body, about(place):
             # A server may ignore the range, so only the length of the answer counts.
             check_size(answer.get("ContentLength", 0), limit)
             data = _content(body, limit, deadline)
@@ -55,13 +60,13 @@ class S3:
     def page(
         self, place: Place, limit: int, following: str
     ) -> tuple[list[tuple[str, int]], str | None]:
-        """One request of at most 1,000 keys."""
+        """One request."""
         token: Any = {"ContinuationToken": following} if following else {}
         with self._errors(place, action="s3:ListBucket"):
             answer = self._s3().list_objects_v2(
                 Bucket=place.bucket,
                 Prefix="" if place.key == "/" else place.key,
-                MaxKeys=min(1000, limit),
+                MaxKeys=min(PAGE_KEYS, limit),
                 **token,
             )
         # Consoles make an empty object, ending in a slash, that stands for a folder.
