@@ -1,0 +1,89 @@
+"""`simulate`: from a workflow to its event stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from flytelineage.testing.simulator.execution import Execution, Phase, Settings
+from flytelineage.testing.simulator.storage import Storage
+from flytelineage.testing.simulator.stream import Stream
+from flytelineage.testing.simulator.truth import Story, given
+from flytelineage.testing.simulator.workflows import Kind, Outcome, Workflow
+
+
+def simulate(
+    workflow: Workflow,
+    execution_name: str,
+    storage: Storage,
+    *,
+    start: datetime,
+    seed: int = 0,
+    phase: Phase = "SUCCEEDED",
+    outcomes: Mapping[str, Outcome] | None = None,
+    inputs: Mapping[str, Kind] | None = None,
+    fast: bool = False,
+    inline: bool = False,
+    principal: str = "flyte",
+    labels: Mapping[str, str] | None = None,
+) -> Stream:
+    """Run a workflow in simulated time: files into `storage`, events into a stream.
+
+    The same arguments give the same bytes.
+
+    Args:
+        workflow: What runs.
+        execution_name: Unique in the project and domain.
+        storage: Where `inputs.pb`, `outputs.pb` and the data of tasks are written.
+        start: With a time zone.
+        seed: Of names, durations and everything else that Flyte leaves to chance.
+        phase: How it ends, at the last node, unless an outcome says which node.
+            `RUNNING` is the stream of an execution that is not over.
+        outcomes: How nodes fare, by path of spec ids: `n1`, `n4/n0`, `n7/n7-n0`.
+        inputs: Other values of the workflow's inputs, e.g. `Stream.output(..)`.
+        fast: Build literals by hand instead of by flytekit.
+        inline: Propeller's `raw-output-policy: inline`: data in events, not URIs.
+        principal: Who started it.
+        labels: Of the execution.
+    """
+    known = dict(outcomes or {})
+    if phase != "SUCCEEDED" and all(outcome.phase == "SUCCEEDED" for outcome in known.values()):
+        last = workflow.nodes[-1].id
+        known[last] = Outcome(phase, known.get(last, Outcome()).failed_attempts)
+    kinds = {**workflow.inputs, **(inputs or {})}
+    execution = Execution(
+        workflow,
+        execution_name,
+        Settings(storage, seed, fast=fast, inline=inline),
+        start=start,
+        inputs=kinds,
+        outcomes=known,
+    ).run()
+    story = Story(
+        workflow,
+        execution_name,
+        inputs={name: given(kind) for name, kind in kinds.items()},
+        outcomes=known,
+        seen=execution.places,
+        inline=inline,
+    )
+    return _stream(execution, story, principal, labels or {})
+
+
+def _stream(
+    execution: Execution, story: Story, principal: str, labels: Mapping[str, str]
+) -> Stream:
+    for path, child in execution.children.items():
+        story.children[path].seen.update(child.places)
+    children = tuple(
+        _stream(child, story.children[path], principal, labels)
+        for path, child in execution.children.items()
+    )
+    return Stream(
+        requests=tuple(execution.reports.published),
+        execution=execution,
+        story=story,
+        principal=principal,
+        labels=labels,
+        children=children,
+    )
