@@ -149,7 +149,7 @@ def _find(reader: ObjectReader, uri: str, folder: bool | None) -> _Found:
                 break
         else:
             return found if found.complete or not refusals else found.because(refusals[0])
-    raise next((exc for exc in refusals if exc.reason != "missing"), refusals[-1])
+    raise next((exc for exc in refusals if exc.reason != "missing"), refusals[0])
 
 
 def _single(reader: ObjectReader, uri: str) -> _Found:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest
 from flyteidl.core import literals_pb2, types_pb2
@@ -533,7 +533,7 @@ def sample() -> bytes:
     stored = literals_pb2.LiteralOffloadedMetadata(uri="s3://x/o.pb", size_bytes=9)
     schema = literals_pb2.Schema(uri="s3://x/4")
     column = types_pb2.LiteralType(simple=types_pb2.STRING)
-    return literals_pb2.LiteralMap(
+    data: bytes = literals_pb2.LiteralMap(
         literals={
             "packed": packed(value),
             "plain": plain(value),
@@ -544,6 +544,7 @@ def sample() -> bytes:
             "many": collection(blob("s3://x/5", "csv"), blob("s3://x/6", multipart=True)),
         }
     ).SerializeToString(deterministic=True)
+    return data
 
 
 SAMPLE = sample()
