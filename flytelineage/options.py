@@ -1,22 +1,38 @@
 """Trait types that the configuration is made of: secrets and plugins.
 
-A secret shows itself nowhere; a plugin is named by its entry point or a dotted path.
+A secret shows itself nowhere; a plugin is named by its entry point or a dotted path
+and imported when it is used. Nothing here imports a plugin by itself, so that `--help`
+stays quick.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from traitlets import TraitError, TraitType, Type
+from traitlets import List, TraitError, TraitType, Undefined
 
 from flytelineage.errors import ConfigError
 
 MASK = "********"
 """What is shown in place of a secret."""
+
+# ----------------------------------------------------------------------- secrets
+
+# A shorter one would blot out parts of ordinary words.
+_SHORTEST_REDACTED = 5
+_USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
+_revealed: set[str] = set()
 
 
 class SecretText:
@@ -32,23 +48,27 @@ class SecretText:
         self._text = text
 
     def reveal(self) -> str:
-        """The secret itself, without surrounding white space.
+        """The secret itself, without surrounding white space; `redact` knows it from now on.
 
         Raises:
             ConfigError: The variable is not set, or the file cannot be read.
         """
+        secret = self._resolved().strip()
+        _revealed.update(_parts_to_hide(secret))
+        return secret
+
+    def _resolved(self) -> str:
         scheme, _, place = self._text.partition(":")
         if scheme == "env":
             if place not in os.environ:
                 raise ConfigError(f"The secret env:{place} is not set: export {place}=...")
-            return os.environ[place].strip()
+            return os.environ[place]
         if scheme == "file":
             try:
-                return Path(place).read_text(encoding="utf-8").strip()
-            except OSError as exc:
-                raise ConfigError(
-                    f"The secret file:{place} cannot be read: {exc.strerror}"
-                ) from exc
+                return Path(place).read_text(encoding="utf-8")
+            except (OSError, ValueError) as exc:
+                why = getattr(exc, "strerror", None) or "it is not text"
+                raise ConfigError(f"The secret file:{place} cannot be read: {why}") from exc
         return self._text
 
     def __str__(self) -> str:
@@ -61,6 +81,28 @@ class SecretText:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+def _parts_to_hide(secret: str) -> Iterator[str]:
+    """The secret; and of a URL the password, since libraries show URLs in pieces."""
+    yield secret
+    try:
+        password = urlsplit(secret).password
+    except ValueError:
+        password = None
+    if password:
+        yield password
+
+
+def redact(text: str) -> str:
+    """Foreign text without what was revealed of any secret, and without URLs' user info.
+
+    The net below the masks: libraries put into their messages what they were given.
+    """
+    for secret in sorted(_revealed, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_REDACTED:
+            text = text.replace(secret, MASK)
+    return _USER_INFO.sub(f"{MASK}@", text)
 
 
 class Secret(TraitType[Any, Any]):
@@ -87,45 +129,174 @@ class Secret(TraitType[Any, Any]):
         return "None"
 
 
-class Plugin(Type):
-    """A class named by entry point, by dotted path, or given itself.
+# ----------------------------------------------------------------------- plugins
 
-    Args:
+
+@dataclass(frozen=True)
+class PluginGroup:
+    """The plugins of one contract: our own and those that other distributions bring.
+
+    Attributes:
+        kind: What one of them is called in messages, e.g. `target`.
         group: The entry point group, e.g. `flytelineage.targets`.
-        klass: What the class must be a subclass of.
+        contract: The class that each one derives from.
+        own: Ours, by name. Known without entry points, so that a checkout that was
+            never installed works too.
     """
 
-    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
-        self.group = group
-        super().__init__(*args, **kwargs)
+    kind: str
+    group: str
+    contract: str
+    own: Mapping[str, str] = field(hash=False)
 
-    def installed(self) -> dict[str, Any]:
-        """Installed entry points of the group, by lower-cased name."""
-        return {point.name.lower(): point for point in entry_points(group=self.group)}
+    @cached_property
+    def installed(self) -> Mapping[str, str]:
+        """Where each plugin lies, by lower-cased name; nothing is imported."""
+        others = {point.name.lower(): point.value for point in entry_points(group=self.group)}
+        return dict(sorted({**others, **self.own}.items()))
 
-    def validate(self, obj: Any, value: Any) -> Any:
-        """Turn a name into the class it names.
+    def name_of(self, plugin: str | type) -> str:
+        """What the plugin is called in the store and in logs."""
+        if isinstance(plugin, type):
+            return plugin.__name__
+        return plugin.lower() if plugin.lower() in self.installed else plugin
+
+    def load(self, plugin: str | type) -> type[Any]:
+        """The class that an entry point's name or a dotted path names, or a class itself.
 
         Raises:
-            TraitError: No such plugin; the message lists those that are installed.
+            ConfigError: There is none, it cannot be imported, or it does not keep the
+                contract; the message lists what is installed.
         """
-        if isinstance(value, str):
-            value = self._load(value)
-        return super().validate(obj, value)
+        found = plugin if isinstance(plugin, type) else self._import(plugin)
+        contract = _resolve(self.contract)
+        if not (isinstance(found, type) and issubclass(found, contract)):
+            raise ConfigError(
+                f"{plugin!r} is not a {self.kind}: derive it from {self.contract.replace(':', '.')}"
+            )
+        return found
 
-    def _load(self, name: str) -> Any:
-        known = self.installed()
-        point = known.get(name.lower())
+    def classes(self, log: logging.Logger) -> list[type[Any]]:
+        """All that are installed and can be loaded; a broken one is passed over."""
+        found = []
+        for name in self.installed:
+            try:
+                found.append(self.load(name))
+            except ConfigError as exc:
+                log.debug("Passing over a broken plugin: %s", exc)
+        return found
+
+    def _import(self, plugin: str) -> Any:
+        path = self.installed.get(plugin.lower())
+        if path is None and not re.search(r"\w[.:]\w", plugin):
+            raise ConfigError(
+                unknown(f"{self.kind} {plugin!r}", plugin, self.installed, "installed")
+            )
         try:
-            if point is not None:
-                return point.load()
-            if "." in name:
-                return self._resolve_string(name)
-        except (ImportError, AttributeError) as exc:
-            raise TraitError(f"{self.group}: {name!r} cannot be loaded: {exc}") from exc
-        close = get_close_matches(name.lower(), known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise TraitError(
-            f"{self.group}: there is no {name!r}.{hint} "
-            f"Installed: {', '.join(sorted(known)) or 'none'}; or a dotted path to a class."
-        )
+            return _resolve(path or plugin)
+        except Exception as exc:  # whatever a third party's module does while it is imported
+            raise ConfigError(
+                f"The {self.kind} {plugin!r} cannot be loaded: {type(exc).__name__}: {exc}. "
+                f"Installed: {', '.join(self.installed)}"
+            ) from exc
+
+
+SOURCES = PluginGroup(
+    "source",
+    "flytelineage.sources",
+    "flytelineage.sources:Source",
+    {
+        "sqs": "flytelineage.sources.sqs:SqsSource",
+        "file": "flytelineage.sources.file:FileSource",
+    },
+)
+TRANSFORMS = PluginGroup(
+    "transform", "flytelineage.transforms", "flytelineage.transforms:Transform", {}
+)
+TARGETS = PluginGroup(
+    "target",
+    "flytelineage.targets",
+    "flytelineage.targets:Target",
+    {
+        "datahub": "flytelineage.targets.datahub:DataHubTarget",
+        "glue": "flytelineage.targets.glue:GlueCatalogTarget",
+        "file": "flytelineage.targets.file:FileTarget",
+    },
+)
+
+
+class Plugin(TraitType[Any, Any]):
+    """An entry point's name, a dotted path, or a class; kept as given until it is loaded.
+
+    Args:
+        group: Whose plugins may be named; its `load` gives the class.
+    """
+
+    info_text = "a name or a dotted path of a class, or a class"
+
+    def __init__(self, group: PluginGroup, default_value: Any = Undefined, **kwargs: Any) -> None:
+        self.group = group
+        # TraitType reads its own help, and that would look for plugins at import.
+        text = kwargs.pop("help", "")
+        super().__init__(default_value, **kwargs)
+        self._help = text
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Accept a text or a class; whether it names anything is asked when it is loaded."""
+        if isinstance(value, type) or (isinstance(value, str) and value.strip()):
+            return value.strip() if isinstance(value, str) else value
+        return self.error(obj, value)
+
+    @property
+    def help(self) -> str:
+        """What the trait is for, and what is installed."""
+        return _with_installed(self._help, self.group)
+
+    @help.setter
+    def help(self, text: str) -> None:
+        self._help = text
+
+
+class Plugins(List):  # type: ignore[type-arg]
+    """A list of plugins, each named as in `Plugin`; commas separate on the command line."""
+
+    def __init__(self, group: PluginGroup, **kwargs: Any) -> None:
+        self.group = group
+        text = kwargs.pop("help", "")
+        super().__init__(Plugin(group), **kwargs)
+        self._help = text
+
+    def from_string_list(self, s_list: list[str]) -> Any:
+        """Read `--targets=datahub,glue` as well as the option given several times."""
+        names = [name.strip() for text in s_list for name in text.strip("[]").split(",")]
+        return [name.strip("'\"") for name in names if name]
+
+    @property
+    def help(self) -> str:
+        """What the trait is for, and what is installed."""
+        return _with_installed(self._help, self.group)
+
+    @help.setter
+    def help(self, text: str) -> None:
+        self._help = text
+
+
+def unknown(what: str, word: str, known: Mapping[str, Any] | list[str], adjective: str) -> str:
+    """The message for a name that does not exist: the closest one, and all there are."""
+    names = sorted(known)
+    lowered = {name.lower(): name for name in names}
+    close = get_close_matches(word.lower(), lowered, n=1)
+    hint = f" Did you mean {lowered[close[0]]!r}?" if close else ""
+    return f"There is no {what}.{hint} {adjective.capitalize()}: {', '.join(names) or 'none'}"
+
+
+def _with_installed(text: str, group: PluginGroup) -> str:
+    if not text:
+        return text
+    names = ", ".join(group.installed) or "none"
+    return f"{text.rstrip()}\n\nInstalled: {names}; or a dotted path to a class."
+
+
+def _resolve(path: str) -> Any:
+    module, _, name = path.replace(":", ".").rpartition(".")
+    return getattr(import_module(module), name)

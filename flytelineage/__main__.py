@@ -1,0 +1,24 @@
+"""`python -m flytelineage`, and the command `flytelineage`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the program, or say what to install: the distribution requires nothing."""
+    try:
+        from flytelineage.app import main as run
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] == "flytelineage":
+            raise
+        sys.stderr.write(
+            f"flytelineage: error: {exc.name} is not installed. "
+            "Type: pip install 'flytelineage[all]'\n"
+        )
+        return 1
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
