@@ -24,13 +24,14 @@ from traitlets.config import LoggingConfigurable
 
 from flytelineage.collect import Collector, Pinned, Unavailable
 from flytelineage.describer import Describer
-from flytelineage.entities import ExecutionId, Lineage
+from flytelineage.entities import Lineage
 from flytelineage.errors import (
     ConfigError,
     DecodeError,
     PermanentTargetError,
     SourceError,
     StoreError,
+    TargetError,
     TargetUnavailable,
     TransientTargetError,
 )
@@ -55,7 +56,7 @@ REPLAY_TRIES = 3
 
 @dataclass
 class Report:
-    """What a replay did; lists hold execution ids."""
+    """What a replay did; lists hold executions, and deliveries as `EXECUTION to TARGET`."""
 
     messages: int = 0
     events: int = 0
@@ -313,7 +314,8 @@ class Daemon(LoggingConfigurable):
         """Wait for events that are missing, while they may still be on their way."""
         if not self._patient or lease.terminal_at is None:
             return False
-        left = self.store.max_settle - (self.store.now() - lease.terminal_at).total_seconds()
+        waited = (lease.claimed_at - lease.terminal_at).total_seconds()
+        left = self.store.max_settle - waited
         if left <= 0:
             return False
         self.store.postpone_build(lease, min(left, 2 * self.store.settle), counted=False)
@@ -386,7 +388,7 @@ class Daemon(LoggingConfigurable):
 
     def _failed(self, lease: DeliveryLease, exc: Exception) -> None:
         """Decide by the class of the error what becomes of the delivery."""
-        known = isinstance(exc, (TransientTargetError, TargetUnavailable, PermanentTargetError))
+        known = isinstance(exc, (TargetError, ConfigError))
         last = lease.attempts >= (RUN_FOREVER_TRIES if self._patient else REPLAY_TRIES)
         spent = last and not (self._patient and known)
         if isinstance(exc, PermanentTargetError) or spent:
@@ -399,6 +401,7 @@ class Daemon(LoggingConfigurable):
                 extra={"action": "give up"},
             )
             self.store.give_up(lease, _reason(exc))
+            self._report_delivery(lease, given_up=True)
             return
         seconds = self._backoff(lease.attempts)
         if isinstance(exc, TransientTargetError) and exc.retry_after and self._patient:
@@ -412,8 +415,9 @@ class Daemon(LoggingConfigurable):
             exc_info=None if known else exc,
             extra={"action": "retry"},
         )
-        unavailable = isinstance(exc, TargetUnavailable) and self._patient
+        unavailable = isinstance(exc, (TargetUnavailable, ConfigError)) and self._patient
         self.store.settle_later(lease, seconds, _reason(exc), counted=not unavailable)
+        self._report_delivery(lease, undelivered=True)
         if unavailable:
             raise exc
 
@@ -521,6 +525,14 @@ class Daemon(LoggingConfigurable):
         with self._counting:
             setattr(self.report, what, getattr(self.report, what) + by)
 
+    def _report_delivery(
+        self, lease: DeliveryLease, *, given_up: bool = False, undelivered: bool = False
+    ) -> None:
+        delivery = f"{lease.execution} to {lease.target}"
+        with self._counting:
+            _list(self.report.given_up, delivery, given_up)
+            _list(self.report.undelivered, delivery, undelivered)
+
     def _log_build(self, lineage: Lineage, build: Build, seconds: float) -> None:
         execution = str(lineage.execution)
         with self._counting:
@@ -547,6 +559,7 @@ class Daemon(LoggingConfigurable):
         rejections: Sequence[Rejection],
         seconds: float,
     ) -> None:
+        self._report_delivery(lease)
         with self._counting:
             self.report.delivered[lease.target] = self.report.delivered.get(lease.target, 0) + 1
         for rejection in rejections:
@@ -585,6 +598,3 @@ def _list(where: list[str], execution: str, flag: bool) -> None:
         where.remove(execution)
     if flag:
         where.append(execution)
-
-
-__all__ = ["Daemon", "ExecutionId", "Report"]

@@ -118,9 +118,13 @@ def _with(dataset: Dataset, parts: Sequence[Description], count: int) -> Dataset
             files=_sum(part.storage.files for part in parts) if whole else None,
             bytes=_sum(part.storage.bytes for part in parts) if whole else None,
         )
-        rows = _sum(part.profile and part.profile.rows for part in parts) if whole else None
+        rows = _sum(_rows(part) for part in parts) if whole else None
         profile = Profile(rows=rows, bytes=storage.bytes) if storage.bytes is not None else None
     return dataset.model_copy(update={"schema_": schema, "storage": storage, "profile": profile})
+
+
+def _rows(part: Description) -> int | None:
+    return part.profile.rows if part.profile else None
 
 
 def _parent(uris: Iterable[str]) -> str:

@@ -1,0 +1,262 @@
+"""How fast messages get from the queue into the store, against two baselines.
+
+    python benchmarks/intake.py [--messages N] [--latency SECONDS] [--pollers N]
+
+Three consumers take the same messages from an SQS double with the latency of a region:
+
+- `one by one`: receive one, decode, commit one, delete one, as naive consumers do;
+- `bare boto3`: receive and delete in tens and decode, without any store: the floor;
+- `flytelineage`: the daemon's own intake, committed to SQLite with `synchronous=FULL`.
+
+Each runs in a process of its own, in the same run of this script; look at the ratios,
+since machines differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+# ------------------------------------------------------------------- the messages
+
+
+def bodies(count: int) -> list[str]:
+    """Node events of many executions in SNS envelopes, all different."""
+    import base64
+
+    from flyteidl.admin import event_pb2
+    from flyteidl.core import identifier_pb2
+
+    made = []
+    for number in range(count):
+        request = event_pb2.NodeExecutionEventRequest()
+        event = request.event
+        event.id.node_id = f"n{number % 24}"
+        event.id.execution_id.project = "flytesnacks"
+        event.id.execution_id.domain = "development"
+        event.id.execution_id.name = f"a{number // 24:019}"
+        event.phase = 1 + number % 3
+        event.occurred_at.FromDatetime(START + timedelta(seconds=number))
+        event.reported_at.FromDatetime(START + timedelta(seconds=number + 1))
+        event.input_uri = f"s3://bucket/metadata/propeller/x-{number:030}/n0/data/inputs.pb"
+        event.spec_node_id = event.id.node_id
+        event.target_entity.resource_type = identifier_pb2.TASK
+        event.target_entity.name = "app.workflows.etl.load"
+        event.target_entity.version = "0123456789abcdef"
+        message = base64.b64encode(request.SerializeToString()).decode()
+        envelope = {
+            "Type": "Notification",
+            "MessageId": f"00000000-0000-4000-8000-{number:012}",
+            "TopicArn": "arn:aws:sns:us-east-1:123456789012:flyte-events",
+            "Subject": "flyteidl.admin.NodeExecutionEventRequest",
+            "Message": message,
+            "Timestamp": "2026-01-01T00:00:00.000Z",
+            "SignatureVersion": "1",
+            "Signature": "x" * 344,
+            "SigningCertURL": "https://sns.us-east-1.amazonaws.com/x.pem",
+            "UnsubscribeURL": "https://sns.us-east-1.amazonaws.com/?Action=Unsubscribe",
+        }
+        made.append(json.dumps(envelope))
+    return made
+
+
+def client():
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client("sqs", region_name="us-east-1", config=Config(max_pool_connections=64))
+
+
+def fill(url: str, count: int) -> None:
+    """Send the messages, in tens, from several threads."""
+    made, sqs = bodies(count), client()
+
+    def send(start: int) -> None:
+        entries = [
+            {"Id": str(index), "MessageBody": body}
+            for index, body in enumerate(made[start : start + 10])
+        ]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(send, range(0, count, 10)))
+
+
+# ------------------------------------------------------------------ the consumers
+
+
+def one_by_one(url: str, count: int, pollers: int, folder: str) -> None:
+    from flytelineage.events import decode
+
+    sqs, store = client(), open_store(folder)
+    done = 0
+    while done < count:
+        received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, WaitTimeSeconds=1)
+        for message in received.get("Messages", ()):
+            event = decode(message["Body"], received_at=datetime.now(timezone.utc))
+            store.record([event])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            done += 1
+
+
+def bare(url: str, count: int, pollers: int, folder: str) -> None:
+    from flytelineage.events import decode
+
+    sqs, lock = client(), threading.Lock()
+    done = 0
+
+    def poll() -> None:
+        nonlocal done
+        while done < count:
+            received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+            messages = received.get("Messages", ())
+            for message in messages:
+                decode(message["Body"], received_at=datetime.now(timezone.utc))
+            if messages:
+                entries = [
+                    {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]}
+                    for index, message in enumerate(messages)
+                ]
+                sqs.delete_message_batch(QueueUrl=url, Entries=entries)
+            with lock:
+                done += len(messages)
+
+    run(poll, pollers)
+
+
+def flytelineage(url: str, count: int, pollers: int, folder: str) -> None:
+    from flytelineage.daemon import Daemon
+    from flytelineage.objects import ObjectReader
+    from flytelineage.sources.sqs import SqsSource
+
+    source = SqsSource(queue=url, region="us-east-1", wait_seconds=1)
+    daemon = Daemon(source=source, store=open_store(folder), targets={}, reader=ObjectReader())
+
+    def poll() -> None:
+        while daemon.report.events < count:
+            daemon.intake()
+
+    run(poll, pollers)
+
+
+def open_store(folder: str):
+    from flytelineage.store import Store
+
+    store = Store(path=str(Path(folder) / "benchmark.sqlite3"))
+    store.open(exclusive=True)
+    return store
+
+
+def run(work, threads: int) -> None:
+    started = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+
+
+CONSUMERS = {"one by one": one_by_one, "bare boto3": bare, "flytelineage": flytelineage}
+
+
+def consume(name: str, url: str, count: int, pollers: int) -> None:
+    """Run one consumer and print what it took, as JSON."""
+    bodies(1)  # the imports are not what is measured
+    client()
+    with tempfile.TemporaryDirectory() as folder:
+        before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+        CONSUMERS[name](url, count, pollers, folder)
+        seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "count": count}))
+
+
+# ------------------------------------------------------------------------- the run
+
+
+def measure(name: str, count: int, pollers: int, latency: float) -> dict[str, float]:
+    """One consumer against a fresh server, both in processes of their own."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flytelineage.testing.sqs", "--queue", "bench"]
+        + ["--latency", str(latency)],
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = re.search(r"http://\S+", server.stdout.readline())[0].rstrip("/")
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL": re.match(r"http://[^/]+", address)[0],
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "PYTHONPATH": str(HERE),
+        }
+        os.environ.update(environment)
+        url = client().get_queue_url(QueueName="bench")["QueueUrl"]
+        fill(url, count)
+        answer = subprocess.run(
+            [sys.executable, __file__, "--consume", name, "--url", url]
+            + ["--messages", str(count), "--pollers", str(pollers)],
+            env=environment,
+            cwd=HERE,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return json.loads(answer.stdout.splitlines()[-1])
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument("--latency", type=float, default=0.010, help="seconds per request")
+    parser.add_argument("--pollers", type=int, default=8)
+    parser.add_argument("--consume", choices=CONSUMERS, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.consume:
+        consume(options.consume, options.url, options.messages, options.pollers)
+        return
+    print(
+        f"{options.messages} messages, {options.latency * 1000:g} ms per request, "
+        f"{options.pollers} pollers, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    found = {}
+    for name in CONSUMERS:
+        count = options.messages // 20 if name == "one by one" else options.messages
+        found[name] = measure(name, count, options.pollers, options.latency)
+    print(
+        f"{'consumer':14} {'events/s':>10} {'CPU us/event':>14} {'x one by one':>14} {'CPU x bare':>12}"
+    )
+    base = found["one by one"]
+    floor = found["bare boto3"]
+    for name, one in found.items():
+        rate, cpu = one["count"] / one["seconds"], one["cpu"] / one["count"] * 1e6
+        print(
+            f"{name:14} {rate:10.0f} {cpu:14.0f}"
+            f" {rate / (base['count'] / base['seconds']):14.1f}"
+            f" {cpu / (floor['cpu'] / floor['count'] * 1e6):12.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
