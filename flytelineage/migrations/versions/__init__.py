@@ -1,0 +1,1 @@
+"""One module per revision, frozen once it is released."""

@@ -1,0 +1,326 @@
+"""The store: events, executions, lineage and deliveries; the only room that knows SQL.
+
+It promises that what `record` returned from is durable, that everything may happen
+twice and the second time changes nothing, and that who lost a lease changes nothing.
+It owns the clock. Importing this module imports no SQLAlchemy; opening a store does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from traitlets import Bool, Callable, Float, Integer, Unicode
+from traitlets.config import LoggingConfigurable
+
+from flytelineage.entities import DatasetId, ExecutionId, PipelineId
+from flytelineage.errors import StoreError
+from flytelineage.options import Secret
+from flytelineage.store.values import (
+    BuildLease,
+    Built,
+    Claim,
+    DeliveryLease,
+    Places,
+    Quarantined,
+    Refused,
+)
+
+if TYPE_CHECKING:
+    from flytelineage.events import Event
+    from flytelineage.store.rooms import Rooms
+    from flytelineage.targets import Rejection
+
+__all__ = [
+    "BuildLease",
+    "Built",
+    "Claim",
+    "DeliveryLease",
+    "Places",
+    "Quarantined",
+    "Refused",
+    "Store",
+]
+
+
+class Store(LoggingConfigurable):
+    """Keeps everything, in one SQLite file or in a PostgreSQL that replicas share.
+
+    All methods may be called by several threads at once. Any of them raises
+    `StoreError` when the database does not answer; then nothing has changed.
+    """
+
+    url = Secret(
+        help="""
+        The database: postgresql://user:password@host/database, or sqlite:////path/to/file.
+        Set it to share one PostgreSQL between replicas. A secret: a value, env:NAME or
+        file:/path. Empty: an SQLite file at `Store.path`.
+        Example: c.Store.url = "env:FLYTELINEAGE_STORE_URL"
+        """
+    ).tag(config=True)
+    path = Unicode(
+        help="""
+        The SQLite file that is used while `Store.url` is empty, absolute or relative to
+        the working directory; on a local disk that outlives the process. Empty:
+        `flytelineage.sqlite3` in `FlyteLineage.state_dir`.
+        Example: c.Store.path = "/var/lib/flytelineage/flytelineage.sqlite3"
+        """,
+    ).tag(config=True)
+    min_settle = Float(
+        10.0,
+        min=0,
+        help="""
+        Seconds to wait after the event that ends an execution, and after each later one,
+        before its lineage is built. Raise it when events often arrive late. 0: at once.
+        Example: c.Store.min_settle = 30
+        """,
+    ).tag(config=True)
+    max_settle = Float(
+        600.0,
+        min=0,
+        help="""
+        Seconds to wait, from the event that ends an execution, for events that are
+        missing before its lineage is built without them and marked partial. 0: never wait.
+        Example: c.Store.max_settle = 1800
+        """,
+    ).tag(config=True)
+    idle = Float(
+        86400.0,
+        min=1,
+        help="""
+        Seconds without any event after which an execution that has not ended is looked at.
+        Raise it when single tasks run for longer than a day without an event.
+        Example: c.Store.idle = 259200
+        """,
+    ).tag(config=True)
+    pool_size = Integer(
+        10,
+        min=1,
+        max=200,
+        help="""
+        Connections to the database that are kept open; up to three times as many are
+        opened under load. Lower it when many replicas share a small PostgreSQL.
+        Example: c.Store.pool_size = 5
+        """,
+    ).tag(config=True)
+
+    replaying = Bool(
+        False,
+        help="""
+        Settle and idle count as over: an execution that has ended is due since its start,
+        so that the oldest is built first, and one that has not is never due.
+        """,
+    )
+    clock = Callable(
+        None,
+        allow_none=True,
+        help="Tells the time instead of the database (PostgreSQL) or the machine (SQLite).",
+    )
+
+    _opened: Rooms | None = None
+
+    # ------------------------------------------------------------- open and close
+
+    def open(self, *, exclusive: bool) -> None:
+        """Connect, and bring the tables to this release where they are behind.
+
+        Args:
+            exclusive: No other process may use an SQLite file meanwhile. The daemon
+                asks for that; a look at the store does not.
+
+        Raises:
+            ConfigError: The URL or the file cannot be used, another process holds the
+                file, or a newer release wrote the store.
+            StoreError: The database does not answer.
+        """
+        from flytelineage.store.rooms import Rooms
+
+        self._opened = Rooms.open(
+            self._url(),
+            exclusive=exclusive,
+            clock=self.clock,
+            pool_size=self.pool_size,
+            warn=None if self.replaying or not exclusive else self.log.warning,
+        )
+
+    def close(self) -> None:
+        """Let go of the database; a second time does nothing."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def describe(self) -> str:
+        """The store in a few words, without its password; for an open one."""
+        return self._rooms.database.describe()
+
+    def _url(self) -> str:
+        if self.url:
+            return str(self.url.reveal())
+        folder = getattr(self.parent, "state_dir", None) or "."
+        path = Path(self.path) if self.path else Path(folder, "flytelineage.sqlite3")
+        return f"sqlite:///{path.absolute()}"
+
+    @property
+    def _rooms(self) -> Rooms:
+        if self._opened is None:
+            raise StoreError("The store is not open")
+        return self._opened
+
+    # --------------------------------------------------------------------- intake
+
+    def record(self, events: Sequence[Event], refused: Sequence[Refused] = ()) -> int:
+        """Store a group of events, and of bodies that could not be read, for good.
+
+        An event that is known vanishes. A new one raises the revision of its execution
+        and sets when that is due. An event that the database refuses as data goes to
+        quarantine, the others are stored. Safe to repeat.
+
+        Returns:
+            How many events were new.
+
+        Raises:
+            StoreError: Not all is stored; record the whole group again.
+        """
+        from flytelineage.store.intake import Waits
+
+        waits = Waits(settle=self.min_settle, idle=self.idle, over=self.replaying)
+        return self._rooms.intake.record(events, refused, waits)
+
+    def events(self, execution: ExecutionId) -> Iterator[Event]:
+        """The events of an execution, as a stream of bounded memory, in any order."""
+        return self._rooms.intake.events(execution)
+
+    def export(self, execution: ExecutionId) -> Iterator[Event]:
+        """As `events`: `flytelineage.events.body` makes each what `replay` reads."""
+        return self.events(execution)
+
+    def seen(self, executions: Iterable[ExecutionId]) -> set[ExecutionId]:
+        """Those of which any event is stored."""
+        return self._rooms.intake.seen(executions)
+
+    # ---------------------------------------------------------------------- build
+
+    def claim_build(self, limit: int, *, lease_seconds: float) -> list[BuildLease]:
+        """Take up to `limit` due executions for this replica, by the store's own clock.
+
+        A claimed execution stays invisible to others until its lease ends.
+
+        Returns:
+            Oldest due first; empty when nothing is due.
+
+        Raises:
+            StoreError: The database does not answer; nothing was claimed.
+        """
+        return self._rooms.builds.claim(
+            limit, lease_seconds=lease_seconds, ended_only=self.replaying
+        )
+
+    def postpone_build(self, lease: BuildLease, seconds: float, *, counted: bool) -> bool:
+        """Give a lease back; the execution is due again later, or when an event comes.
+
+        `counted` says that this was an attempt, not a wait for what is not there yet.
+
+        Returns:
+            False when the lease no longer holds; then nothing changed.
+        """
+        return self._rooms.builds.postpone(lease, seconds, counted=counted)
+
+    def finish_build(
+        self, lease: BuildLease, built: Built, targets: Sequence[str], *, held: bool = False
+    ) -> bool:
+        """Store what a build found and make it due at every target.
+
+        A target that was told the very same keeps its peace. If another execution made
+        something known meanwhile that this build lacked, it is due again at once.
+        Deliveries that are `held` wait until somebody asks for them. Targets go by their
+        names in the configuration.
+
+        Returns:
+            False when the lease no longer holds; then nothing changed.
+
+        Raises:
+            RefusedByStoreError: The lineage can never be stored; nothing changed.
+        """
+        return self._rooms.builds.finish(lease, built, targets, held=held)
+
+    def rebuild(self, execution: ExecutionId) -> bool:
+        """Make an execution due now; False when nothing of it is stored."""
+        return self._rooms.builds.rebuild(execution)
+
+    def locations(self, keys: Iterable[str]) -> dict[str, DatasetId | None]:
+        """Those of the keys that are registered, with the dataset they lead to."""
+        return self._rooms.registry.locations(keys)
+
+    def places(self, pipeline: PipelineId) -> Places:
+        """Where the tasks of a pipeline stand, as far as any build has shown."""
+        return self._rooms.registry.places(pipeline)
+
+    # -------------------------------------------------------------------- deliver
+
+    def claim_delivery(
+        self, target: str, limit: int, *, lease_seconds: float
+    ) -> list[DeliveryLease]:
+        """Take up to `limit` deliveries that are due at a target, the oldest due first.
+
+        Raises:
+            StoreError: The database does not answer; nothing was claimed.
+        """
+        return self._rooms.deliveries.claim(target, limit, lease_seconds=lease_seconds)
+
+    def prepare(
+        self,
+        lease: DeliveryLease,
+        claims: Sequence[Claim],
+        *,
+        raises: bool,
+        refresh_seconds: float,
+    ) -> set[tuple[str, str]]:
+        """Raise the watermark, for good, before anything is told.
+
+        Runs need no claim. Executions that failed raise nothing: they tell only what no
+        newer one told, and never stand in the way of others. What is unchanged is told
+        again after `refresh_seconds`.
+
+        Returns:
+            The (entity, aspect) pairs to tell: what a newer execution told is left
+            out, and what is unchanged. Empty when the lease no longer holds.
+        """
+        return self._rooms.watermark.prepare(
+            lease, claims, raises=raises, refresh_seconds=refresh_seconds
+        )
+
+    def settle(
+        self, lease: DeliveryLease, told: Sequence[Claim], rejections: Sequence[Rejection]
+    ) -> bool:
+        """Settle a delivery that the target took; `told` is what `prepare` let through.
+
+        Whoever holds an entity that was told over tells it again. What was rejected is
+        taken back. If a newer build came meanwhile, the delivery stays due.
+
+        Returns:
+            False when the lease no longer holds: then nothing changed, except that the
+            holders of all that was told tell it again.
+        """
+        return self._rooms.watermark.settle(lease, told, rejections)
+
+    def settle_later(
+        self, lease: DeliveryLease, seconds: float, error: str, *, counted: bool = True
+    ) -> bool:
+        """Put a delivery off after a failure.
+
+        It is not `counted` where the failure is the target's, not this delivery's.
+
+        Returns:
+            False when the lease no longer holds; as nobody knows what was told by
+            then, the delivery is made due again.
+        """
+        return self._rooms.deliveries.settle_later(lease, seconds, error, counted=counted)
+
+    def give_up(self, lease: DeliveryLease, error: str) -> bool:
+        """Settle a delivery that the target refuses for good; what it displaced is due.
+
+        Returns:
+            False when the lease no longer holds, as for `settle_later`.
+        """
+        return self._rooms.watermark.give_up(lease, error)

@@ -1,0 +1,255 @@
+"""The queue of deliveries: one row per execution and target.
+
+`wanted` counts the reasons to tell, `claimed` those that the present claim knew. So a
+settled delivery stays due if a newer build or an overwritten entity asked meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
+
+from flytelineage.entities import Lineage
+from flytelineage.store.database import Database, chunks, seconds
+from flytelineage.store.keys import execution_id, execution_key, scrubbed
+from flytelineage.store.schema import delivery, lineage
+from flytelineage.store.values import DeliveryLease
+
+log = logging.getLogger(__name__)
+
+FREE: Mapping[str, Any] = {"lease_token": None, "lease_until": None}
+"""What a row without a lease holds."""
+
+
+class Deliveries:
+    """Leases what is due at a target, and puts off what failed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, target: str, limit: int, *, lease_seconds: float) -> list[DeliveryLease]:
+        """Lease the deliveries that have been due the longest."""
+        token = uuid.uuid4().hex
+
+        def take(connection: Connection) -> list[tuple[Any, str]]:
+            now = self._database.now(connection)
+            rows = connection.execute(_claimable(target, now, limit)).all()
+            _take(connection, target, rows, token, now + seconds(lease_seconds))
+            bodies = _bodies(connection, [row.execution for row in rows])
+            return [(row, bodies[row.execution]) for row in rows]
+
+        claimed = self._database.write(take)
+        # Parsing takes a while, and SQLite lets nobody else write meanwhile.
+        leases = [self._lease(row, token, body) for row, body in claimed]
+        return [lease for lease in leases if lease is not None]
+
+    def settle_later(
+        self, lease: DeliveryLease, wait_seconds: float, error: str, *, counted: bool
+    ) -> bool:
+        """Give a lease back after a failure."""
+
+        def give_back(connection: Connection) -> bool:
+            now = self._database.now(connection)
+            own = lock(connection, lease.target, [execution_key(lease.execution)])
+            row = own.get(execution_key(lease.execution))
+            if row is None or row.lease_token != lease.token:
+                doubt(connection, lease, now)
+                return False
+            write(
+                connection,
+                lease,
+                due_at=None if row.state == "held" else now + seconds(wait_seconds),
+                attempts=row.attempts if counted else max(0, row.attempts - 1),
+                error=scrubbed(error),
+                error_at=now,
+            )
+            return True
+
+        return self._database.write(give_back)
+
+    def _lease(self, row: Any, token: str, body: str) -> DeliveryLease | None:
+        """The lease of a claimed row; `None` when its lineage cannot be read."""
+        try:
+            content = Lineage.model_validate_json(body)
+        except ValidationError:
+            # A newer release wrote it before this one was put back: this one's own
+            # build of the execution replaces it.
+            log.warning("The lineage of %s cannot be read and is built anew", row.execution)
+            self._database.write(lambda connection: _build_anew(self._database, connection, row))
+            return None
+        return DeliveryLease(
+            execution=execution_id(row.execution),
+            target=row.target,
+            revision=row.revision,
+            token=token,
+            lineage=content,
+            attempts=row.attempts + 1,
+            takeover=row.lease_token is not None or row.telling,
+        )
+
+
+def enqueue(
+    database: Database,
+    connection: Connection,
+    of: Mapping[str, Any],
+    targets: Iterable[str],
+    *,
+    held: bool,
+    now: int,
+) -> None:
+    """Make a delivery of a lineage row due at each target, unless it told just that."""
+    rows = [
+        {
+            "execution": of["execution"], "target": target, "revision": of["revision"],
+            "digest": of["digest"], "state": "held" if held else "due", "wanted": 1,
+            "claimed": 0, "wanted_at": now, "forced": 0, "telling": False,
+            "due_at": None if held else now, "attempts": 0,
+        }
+        for target in sorted(set(targets))
+    ]  # fmt: skip
+    if rows:
+        connection.execute(_upsert(database), rows)
+
+
+def _upsert(database: Database) -> Any:
+    """A row that is leased keeps its lease; one that backs off keeps its pace."""
+    insert = database.insert(delivery)
+    new, old = insert.excluded, delivery.c
+    settled = old.state.in_(("delivered", "given_up"))
+    told = and_(settled, old.digest == new.digest, old.forced == 0)
+    due_at = case(
+        (told, None),
+        (new.state == "held", None),
+        (old.state == "due", old.due_at),
+        else_=new.due_at,
+    )
+    return insert.on_conflict_do_update(
+        index_elements=["execution", "target"],
+        set_={
+            "revision": new.revision,
+            "digest": new.digest,
+            "state": case((told, old.state), else_=new.state),
+            "wanted": case((told, old.wanted), else_=old.wanted + 1),
+            "wanted_at": case((and_(settled, ~told), new.wanted_at), else_=old.wanted_at),
+            "due_at": due_at,
+            "attempts": case((and_(settled, ~told), 0), else_=old.attempts),
+        },
+    )
+
+
+def lock(connection: Connection, target: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Lock deliveries of a target, in order, until the end of the transaction."""
+    return {
+        row.execution: row
+        for some in chunks(sorted(set(keys)))
+        for row in connection.execute(
+            select(delivery)
+            .where(delivery.c.target == target, delivery.c.execution.in_(some))
+            .order_by(delivery.c.execution)
+            .with_for_update()
+        )
+    }
+
+
+def write(connection: Connection, lease: DeliveryLease, **values: Any) -> None:
+    """Let go of a lease and note what became of it."""
+    connection.execute(
+        update(delivery)
+        .where(
+            delivery.c.execution == execution_key(lease.execution),
+            delivery.c.target == lease.target,
+        )
+        .values(**FREE, **values)
+    )
+
+
+def force(connection: Connection, target: str, keys: Iterable[str], now: int) -> None:
+    """Make deliveries due again even if unchanged: something was told over them."""
+    rows = [{"of": key, "at": target, "now": now} for key in sorted(set(keys))]
+    if rows:
+        connection.execute(_FORCE, rows)
+
+
+def doubt(connection: Connection, lease: DeliveryLease, now: int) -> None:
+    """Note that a claim that lost its lease may have told something, unknown what.
+
+    The next claim takes it for a takeover and makes the holders of what it wanted to
+    tell due again.
+    """
+    force(connection, lease.target, [execution_key(lease.execution)], now)
+    connection.execute(
+        update(delivery)
+        .where(
+            delivery.c.execution == execution_key(lease.execution),
+            delivery.c.target == lease.target,
+        )
+        .values(telling=True)
+    )
+
+
+_FORCE = (
+    update(delivery)
+    .where(delivery.c.execution == bindparam("of"), delivery.c.target == bindparam("at"))
+    .values(
+        wanted=delivery.c.wanted + 1,
+        forced=delivery.c.wanted + 1,
+        wanted_at=case(
+            (delivery.c.state.in_(("due", "held")), delivery.c.wanted_at), else_=bindparam("now")
+        ),
+        due_at=case(
+            (delivery.c.state.in_(("due", "held")), delivery.c.due_at), else_=bindparam("now")
+        ),
+        attempts=case((delivery.c.state.in_(("due", "held")), delivery.c.attempts), else_=0),
+        state=case((delivery.c.state == "held", "held"), else_="due"),
+    )
+)
+
+
+def _claimable(target: str, now: int, limit: int) -> Any:
+    return (
+        select(delivery)
+        .where(
+            delivery.c.target == target,
+            delivery.c.due_at <= now,
+            or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= now),
+        )
+        .order_by(delivery.c.due_at, delivery.c.execution)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _take(connection: Connection, target: str, rows: Sequence[Any], token: str, until: int) -> None:
+    for some in chunks(row.execution for row in rows):
+        connection.execute(
+            update(delivery)
+            .where(delivery.c.target == target, delivery.c.execution.in_(some))
+            .values(
+                lease_token=token,
+                lease_until=until,
+                claimed=delivery.c.wanted,
+                attempts=delivery.c.attempts + 1,
+            )
+        )
+
+
+def _bodies(connection: Connection, keys: Sequence[str]) -> dict[str, str]:
+    """The lineages of deliveries that are locked, so of the same revision."""
+    return {
+        row.execution: row.body
+        for some in chunks(keys)
+        for row in connection.execute(
+            select(lineage.c.execution, lineage.c.body).where(lineage.c.execution.in_(some))
+        )
+    }
+
+
+def _build_anew(database: Database, connection: Connection, row: Any) -> None:
+    from flytelineage.store.builds import wake
+
+    wake(connection, [row.execution], database.now(connection))

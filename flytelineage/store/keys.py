@@ -1,0 +1,45 @@
+"""How ids and texts are written into columns."""
+
+from __future__ import annotations
+
+import hashlib
+
+from flytelineage.entities import DatasetId, ExecutionId, PipelineId
+
+MAX_KEY_CHARACTERS = 600
+"""An index row of PostgreSQL holds 2,700 bytes, and a character has up to four."""
+
+MAX_TEXT_CHARACTERS = 4000
+"""What is kept of an error or a reason."""
+
+
+def execution_key(of: ExecutionId) -> str:
+    """The key of an execution; only the instance may hold slashes."""
+    return str(of)
+
+
+def execution_id(key: str) -> ExecutionId:
+    """The execution that `execution_key` wrote."""
+    *instance, project, domain, name = key.rsplit("/", 3)
+    return ExecutionId(
+        instance=instance[0] if instance else "", project=project, domain=domain, name=name
+    )
+
+
+def id_text(value: PipelineId | DatasetId) -> str:
+    """An id as text that leaves no doubt where its parts end."""
+    return value.model_dump_json()
+
+
+def short(key: str) -> str:
+    """A key that every index can hold: what is too long ends in its hash."""
+    if len(key) <= MAX_KEY_CHARACTERS:
+        return key
+    digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    return f"{key[:MAX_KEY_CHARACTERS]}#{digest}"
+
+
+def scrubbed(text: str) -> str:
+    """Free text that every database takes: no NUL, no lone surrogate, not endless."""
+    clean = text[:MAX_TEXT_CHARACTERS].replace("\0", "\ufffd")
+    return clean.encode("utf-8", "replace").decode()

@@ -1,0 +1,101 @@
+"""An open store: its database, its lock, and the rooms that work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from flytelineage.errors import ConfigError
+from flytelineage.store import files, migrate
+from flytelineage.store.builds import Builds
+from flytelineage.store.database import Database, parse_url, sqlite_file
+from flytelineage.store.deliveries import Deliveries
+from flytelineage.store.intake import Intake
+from flytelineage.store.registry import Registry
+from flytelineage.store.watermark import Watermark
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Everything that needs a connection; made by `open`."""
+
+    database: Database
+    lock: files.ExclusiveLock | None
+    intake: Intake
+    builds: Builds
+    registry: Registry
+    deliveries: Deliveries
+    watermark: Watermark
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        exclusive: bool,
+        clock: Callable[[], datetime] | None,
+        pool_size: int,
+        warn: Callable[..., None] | None,
+    ) -> Rooms:
+        """Connect and migrate; on failure nothing is left open."""
+        parsed = parse_url(url)
+        path = sqlite_file(parsed)
+        lock = None
+        if path is not None:
+            _check_disk(path, warn)
+            lock = files.ExclusiveLock(path) if exclusive else None
+        database = Database(parsed, clock=clock, pool_size=pool_size)
+        try:
+            _migrate(database, path, locked=lock is not None)
+        except BaseException:
+            database.close()
+            if lock is not None:
+                lock.release()
+            raise
+        return cls(
+            database=database,
+            lock=lock,
+            intake=Intake(database),
+            builds=Builds(database),
+            registry=Registry(database),
+            deliveries=Deliveries(database),
+            watermark=Watermark(database),
+        )
+
+    def close(self) -> None:
+        """Close the connections, then let other processes in."""
+        self.database.close()
+        if self.lock is not None:
+            self.lock.release()
+
+
+def _check_disk(path: Path, warn: Callable[..., None] | None) -> None:
+    kind = files.file_system(path.parent)
+    if kind in files.NETWORK:
+        raise ConfigError(
+            f"The store {path} lies on a network file system ({kind}), where SQLite loses data: "
+            "set Store.path or FlyteLineage.state_dir to a local disk, or Store.url to PostgreSQL"
+        )
+    if kind in files.THROW_AWAY and warn is not None:
+        warn(
+            "The store %s lies on a file system that is thrown away (%s): "
+            "mount a volume there, or set Store.path or FlyteLineage.state_dir",
+            path,
+            kind,
+        )
+
+
+def _migrate(database: Database, path: Path | None, *, locked: bool) -> None:
+    """Bring the tables up to date; on SQLite never below a process that uses them."""
+    if not migrate.behind(database):
+        return
+    if path is None or locked:
+        migrate.upgrade(database)
+        return
+    guard = files.ExclusiveLock(path)
+    try:
+        migrate.upgrade(database)
+    finally:
+        guard.release()

@@ -1,0 +1,142 @@
+"""What goes into the store and comes out of it: frozen values, free of SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from flytelineage.entities import DatasetId, ExecutionId, Lineage, PipelineId
+
+NameSource = Literal["admin", "launch plan", "guessed"]
+DeliveryState = Literal["due", "held", "delivered", "given_up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A body that could not be read, and why: what quarantine keeps."""
+
+    body: str
+    reason: str
+    message_id: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A body in quarantine; `Store.quarantine_body` gives the body itself.
+
+    Attributes:
+        id: A hash of the body, so the same body is kept once.
+        count: How often it came.
+    """
+
+    id: str
+    reason: str
+    message_id: str
+    source: str
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuildLease:
+    """The right to build one execution until somebody else is given it.
+
+    Attributes:
+        revision: What a finished build will have seen; read before its events are.
+        token: Tells this lease from every other one of the execution.
+        pipeline: Pinned by the first stored build; `None` before.
+        name_source: What named the pinned pipeline.
+        started_at: The earliest event.
+        terminal_at: When the terminal event was recorded, by the store's clock.
+        due_since: Since when it has been due.
+        claimed_at: Now, by the store's clock.
+        attempts: Builds begun since the last finished one, this one included.
+    """
+
+    execution: ExecutionId
+    revision: int
+    token: str
+    pipeline: PipelineId | None
+    name_source: NameSource | None
+    started_at: datetime
+    terminal_at: datetime | None
+    due_since: datetime
+    claimed_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What one build found.
+
+    Attributes:
+        locations: Keys that this execution registers, the first writer wins. A key is
+            a URI cut after its 32 hex digits, or `pipeline:<id>` with `None`, which
+            says that this pipeline is known.
+        waiting: Keys that nobody has registered yet.
+        places: Flyte task names: True where the task stands at several nodes, False
+            where it was told under its bare id.
+        retry_in: Seconds after which to build again although nothing new came.
+    """
+
+    lineage: Lineage
+    pipeline: PipelineId | None = None
+    locations: Mapping[str, DatasetId | None] = field(default_factory=dict)
+    waiting: frozenset[str] = frozenset()
+    places: Mapping[str, bool] = field(default_factory=dict)
+    retry_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the tasks of one pipeline stand, as far as any build has shown.
+
+    Attributes:
+        multiple: Tasks known at several nodes.
+        bare: Tasks once told under their bare id.
+        retired_by: Who tells the bare id of a task once more, with empty io.
+    """
+
+    multiple: frozenset[str] = frozenset()
+    bare: frozenset[str] = frozenset()
+    retired_by: Mapping[str, ExecutionId] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLease:
+    """The right to tell one target of one execution until somebody else is given it.
+
+    Attributes:
+        revision: That of `lineage`.
+        attempts: Counted claims since the last settled one, this one included.
+        takeover: An earlier claim may have told something and never said what.
+    """
+
+    execution: ExecutionId
+    target: str
+    revision: int
+    token: str
+    lineage: Lineage
+    attempts: int
+    takeover: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One aspect of an entity that an execution wants to tell.
+
+    Attributes:
+        entity: The entity's `urn`.
+        stamp: As of when it is true; the greater one wins.
+        digest: Of the content, times left out.
+    """
+
+    entity: str
+    aspect: str
+    stamp: datetime
+    digest: str
