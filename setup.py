@@ -81,7 +81,7 @@ setup(
     install_requires=[],
     extras_require=EXTRAS,
     entry_points={
-        "console_scripts": ["flytelineage=flytelineage.app:main"],
+        "console_scripts": ["flytelineage=flytelineage.__main__:main"],
         "flytelineage.sources": [
             "sqs=flytelineage.sources.sqs:SqsSource",
             "file=flytelineage.sources.file:FileSource",

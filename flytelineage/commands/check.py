@@ -67,7 +67,8 @@ class Check(Command):
         for plugin in program.targets:
             with self._collecting("targets"):
                 target = program.build_target(plugin)
-                self._probe(f"target {plugin}", target, type(target).__name__)
+                name = plugin if isinstance(plugin, str) else plugin.__name__
+                self._probe(f"target {name}", target, type(target).__name__)
         with self._collecting("targets"):
             program.build_targets()
         with self._collecting("transforms"):
@@ -101,8 +102,10 @@ class Check(Command):
         """Turn a failure into a problem, and go on."""
         try:
             yield
-        except (FlyteLineageError, TraitError) as exc:
-            text = " ".join(redact(str(exc)).split())
+        except Exception as exc:  # whatever a third party's check raises
+            self.log.debug("%s", what, exc_info=True)
+            name = "" if isinstance(exc, (FlyteLineageError, TraitError)) else type(exc).__name__
+            text = ": ".join(filter(None, (name, " ".join(redact(str(exc)).split()))))
             if not any(text in problem for problem in self._problems):
                 self._problems.append(f"{what}: {text}")
 
