@@ -8,8 +8,9 @@ It owns the clock. Importing this module imports no SQLAlchemy; opening a store 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Callable, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
@@ -324,3 +325,75 @@ class Store(LoggingConfigurable):
             False when the lease no longer holds, as for `settle_later`.
         """
         return self._rooms.watermark.give_up(lease, error)
+
+    # ------------------------------------------------------- for people, and replay
+
+    def status(self) -> dict[str, Any]:
+        """What is stored and what is stuck, in words and numbers that JSON can write.
+
+        Returns:
+            `executions`: how many are `collecting`, `due`, `building` or `built`, and of
+            the built ones `partial`, `incomplete`, `waiting`, `guessed`, `unnamed`.
+            `deliveries`, by target: how many are `due`, `later`, `telling`, `held`,
+            `delivered` or `given_up`, how many `rejected` something, and
+            `oldest_seconds`, the age of the oldest that is not settled, or None.
+            `quarantine`: bodies by reason.
+            `errors`, the newest first: `execution`, `target`, `state`, `attempts`,
+            `error`, `rejections`, `at`.
+            `problems`, the newest first: `execution` and its `reasons`.
+        """
+        return self._rooms.overview.status()
+
+    def unbuilt(self) -> list[ExecutionId]:
+        """Executions that were never built, the oldest first."""
+        return self._rooms.overview.unbuilt()
+
+    def work_left(self) -> bool:
+        """Whether a build is due or under way, or a delivery is not settled yet.
+
+        Deliveries that are held or given up do not count, nor executions due later.
+        """
+        return self._rooms.overview.work_left(ended_only=self.replaying)
+
+    def next_due_in(self) -> float | None:
+        """Seconds until a build or a delivery can be claimed; None when none ever will."""
+        return self._rooms.overview.next_due_in(ended_only=self.replaying)
+
+    def retry(
+        self,
+        *,
+        targets: Sequence[str] = (),
+        execution: ExecutionId | None = None,
+        states: Sequence[str] = ("given_up",),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Make deliveries due again, even if unchanged; how many, also if `dry_run`.
+
+        Every condition restricts, `since` and `until` by the time of the build. With
+        `targets` and `since`, executions that a target was never told of count too.
+        """
+        from flytelineage.store.again import Wanted
+
+        wanted = Wanted(targets, execution, states, since, until)
+        return self._rooms.again.retry(wanted, dry_run=dry_run)
+
+    def quarantined(self, limit: int) -> list[Quarantined]:
+        """The bodies that came last, without the bodies themselves."""
+        return self._rooms.intake.quarantined(limit)
+
+    def quarantine_body(self, id: str) -> str:
+        """The body as it came.
+
+        Raises:
+            StoreError: There is none with this id.
+        """
+        body = self._rooms.intake.quarantine_body(id)
+        if body is None:
+            raise StoreError(f"Nothing in quarantine has the id {id}")
+        return body
+
+    def quarantine_release(self, ids: Iterable[str]) -> int:
+        """Forget bodies that were replayed; how many there were."""
+        return self._rooms.intake.quarantine_release(ids)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from flytelineage.errors import ConfigError
 from flytelineage.store import files, migrate
+from flytelineage.store.again import Again
 from flytelineage.store.builds import Builds
 from flytelineage.store.database import Database, parse_url, sqlite_file
 from flytelineage.store.deliveries import Deliveries
 from flytelineage.store.intake import Intake
+from flytelineage.store.overview import Overview
 from flytelineage.store.registry import Registry
 from flytelineage.store.watermark import Watermark
 
@@ -28,6 +30,8 @@ class Rooms:
     registry: Registry
     deliveries: Deliveries
     watermark: Watermark
+    overview: Overview
+    again: Again
 
     @classmethod
     def open(
@@ -62,6 +66,8 @@ class Rooms:
             registry=Registry(database),
             deliveries=Deliveries(database),
             watermark=Watermark(database),
+            overview=Overview(database),
+            again=Again(database),
         )
 
     def close(self) -> None:

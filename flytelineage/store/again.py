@@ -1,0 +1,124 @@
+"""Deliveries that an operator asks for by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, select, update
+
+from flytelineage.entities import ExecutionId
+from flytelineage.store import deliveries
+from flytelineage.store.database import Database, chunks, to_us
+from flytelineage.store.keys import execution_key
+from flytelineage.store.schema import delivery, lineage
+
+HISTORY = 1000
+"""Deliveries that are made for a new target in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which deliveries; what is empty does not restrict.
+
+    Attributes:
+        since: Built at or after that time. With targets it also takes executions that
+            a target was never told of.
+        until: Built before that time.
+    """
+
+    targets: Sequence[str] = ()
+    execution: ExecutionId | None = None
+    states: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def built(self) -> Iterator[ColumnElement[bool]]:
+        """Conditions on the lineage."""
+        if self.execution is not None:
+            yield lineage.c.execution == execution_key(self.execution)
+        if self.since is not None:
+            yield lineage.c.built_at >= to_us(self.since)
+        if self.until is not None:
+            yield lineage.c.built_at < to_us(self.until)
+
+
+class Again:
+    """Makes deliveries due again, or for the first time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def retry(self, wanted: Wanted, *, dry_run: bool) -> int:
+        """Find them, then make them due in transactions of bounded size."""
+        known = self._database.read(lambda connection: _known(connection, wanted))
+        count = len(known)
+        if not dry_run:
+            for target, keys in groupby(known, key=lambda pair: pair[0]):
+                for some in chunks(key for _, key in keys):
+                    self._make_due(target, some)
+        targets = wanted.targets if wanted.since is not None else ()
+        return count + sum(self._tell_history(target, wanted, dry_run) for target in targets)
+
+    def _make_due(self, target: str, keys: Sequence[str]) -> None:
+        def ask(connection: Connection) -> None:
+            deliveries.lock(connection, target, keys)
+            connection.execute(
+                update(delivery)
+                .where(delivery.c.target == target, delivery.c.execution.in_(keys))
+                .values(
+                    state="due",
+                    wanted=delivery.c.wanted + 1,
+                    forced=delivery.c.wanted + 1,
+                    wanted_at=(now := self._database.now(connection)),
+                    due_at=now,
+                    attempts=0,
+                )
+            )
+
+        self._database.write(ask)
+
+    def _tell_history(self, target: str, wanted: Wanted, dry_run: bool) -> int:
+        """Make deliveries of executions that were built before the target appeared."""
+        rows = self._database.read(lambda connection: _untold(connection, target, wanted))
+        for start in range(0, 0 if dry_run else len(rows), HISTORY):
+            self._enqueue(target, rows[start : start + HISTORY])
+        return len(rows)
+
+    def _enqueue(self, target: str, rows: Sequence[Any]) -> None:
+        def make(connection: Connection) -> None:
+            now = self._database.now(connection)
+            for row in rows:
+                deliveries.enqueue(
+                    self._database, connection, row._mapping, [target], held=False, now=now
+                )
+
+        self._database.write(make)
+
+
+def _known(connection: Connection, wanted: Wanted) -> list[tuple[str, str]]:
+    """Deliveries as (target, execution), sorted."""
+    query = (
+        select(delivery.c.target, delivery.c.execution)
+        .join_from(delivery, lineage, lineage.c.execution == delivery.c.execution)
+        .where(delivery.c.state.in_(wanted.states), *wanted.built())
+        .order_by(delivery.c.target, delivery.c.execution)
+    )
+    if wanted.targets:
+        query = query.where(delivery.c.target.in_(wanted.targets))
+    return [(row.target, row.execution) for row in connection.execute(query)]
+
+
+def _untold(connection: Connection, target: str, wanted: Wanted) -> Sequence[Any]:
+    """Lineages of which a target has no delivery."""
+    told = and_(delivery.c.execution == lineage.c.execution, delivery.c.target == target)
+    query = (
+        select(lineage.c.execution, lineage.c.revision, lineage.c.digest)
+        .outerjoin_from(lineage, delivery, told)
+        .where(delivery.c.execution.is_(None), *wanted.built())
+        .order_by(lineage.c.execution)
+    )
+    return connection.execute(query).all()

@@ -1,0 +1,220 @@
+"""What an operator sees of the store, and whether anything is left to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, distinct, exists, func, or_, select
+
+from flytelineage.entities import ExecutionId
+from flytelineage.store.database import Database, from_us
+from flytelineage.store.keys import execution_id
+from flytelineage.store.schema import delivery, execution, lineage, quarantine, waiting
+
+MAX_LISTED = 50
+"""How many problems, errors and reasons `status` lists; it counts all."""
+
+
+class Overview:
+    """Reads; never in the way of the loops."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def status(self) -> dict[str, Any]:
+        """Everything that `Store.status` promises, from one transaction."""
+
+        def look(connection: Connection) -> dict[str, Any]:
+            now = self._database.now(connection)
+            return {
+                "executions": _executions(connection, now),
+                "deliveries": _deliveries(connection, now),
+                "quarantine": _quarantine(connection),
+                "errors": _errors(connection),
+                "problems": _problems(connection),
+            }
+
+        return self._database.read(look)
+
+    def unbuilt(self) -> list[ExecutionId]:
+        """Executions that were never built, in the order in which they started."""
+        query = (
+            select(execution.c.key)
+            .where(execution.c.built_revision == 0)
+            .order_by(execution.c.started_at, execution.c.key)
+        )
+        keys = self._database.read(lambda connection: connection.scalars(query).all())
+        return [execution_id(key) for key in keys]
+
+    def work_left(self, *, ended_only: bool) -> bool:
+        """Whether a build is due or under way, or a delivery not settled."""
+
+        def look(connection: Connection) -> bool:
+            now = self._database.now(connection)
+            build = exists().where(execution.c.due_at <= now, _built_when_due(ended_only))
+            undelivered = exists().where(delivery.c.due_at.is_not(None))
+            return bool(connection.scalar(select(or_(build, undelivered))))
+
+        return self._database.read(look)
+
+    def next_due_in(self, *, ended_only: bool) -> float | None:
+        """Seconds until something can be claimed."""
+
+        def look(connection: Connection) -> float | None:
+            now = self._database.now(connection)
+            build = select(func.min(_claimable_at(execution))).where(
+                execution.c.due_at.is_not(None), _built_when_due(ended_only)
+            )
+            deliver = select(func.min(_claimable_at(delivery))).where(
+                delivery.c.due_at.is_not(None)
+            )
+            moments = (connection.scalar(build), connection.scalar(deliver))
+            known = [moment for moment in moments if moment is not None]
+            return max(0.0, (min(known) - now) / 1_000_000) if known else None
+
+        return self._database.read(look)
+
+
+def _built_when_due(ended_only: bool) -> ColumnElement[bool]:
+    return execution.c.terminal_at.is_not(None) if ended_only else execution.c.key.is_not(None)
+
+
+def _claimable_at(table: Any) -> ColumnElement[int]:
+    due_at, until = table.c.due_at, table.c.lease_until
+    return case((until > due_at, until), else_=due_at)
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+
+def _executions(connection: Connection, now: int) -> dict[str, int]:
+    """Each execution is in one of the first four; the others may overlap."""
+    leased = func.coalesce(execution.c.lease_until, 0) > now
+    due = and_(~leased, func.coalesce(execution.c.due_at, now + 1) <= now)
+    built = and_(~leased, ~due, execution.c.built_revision > 0)
+    query = select(
+        _count(and_(~leased, ~due, ~built)).label("collecting"),
+        _count(due).label("due"),
+        _count(leased).label("building"),
+        _count(built).label("built"),
+        _count(lineage.c.partial).label("partial"),
+        _count(lineage.c.incomplete.is_not(None)).label("incomplete"),
+        _count(execution.c.name_source == "guessed").label("guessed"),
+        _count(_unnamed()).label("unnamed"),
+    ).select_from(execution.outerjoin(lineage, lineage.c.execution == execution.c.key))
+    counts = {name: int(count) for name, count in connection.execute(query).one()._mapping.items()}
+    waits = connection.scalar(select(func.count(distinct(waiting.c.execution))))
+    return {**counts, "waiting": int(waits or 0)}
+
+
+def _unnamed() -> ColumnElement[bool]:
+    return and_(execution.c.built_revision > 0, execution.c.pipeline.is_(None))
+
+
+def _deliveries(connection: Connection, now: int) -> dict[str, dict[str, Any]]:
+    """Each delivery of a target is in one of the first six."""
+    state = delivery.c.state
+    leased = and_(state == "due", func.coalesce(delivery.c.lease_until, 0) > now)
+    query = (
+        select(
+            delivery.c.target,
+            _count(and_(state == "due", ~leased, delivery.c.due_at <= now)).label("due"),
+            _count(and_(state == "due", ~leased, delivery.c.due_at > now)).label("later"),
+            _count(leased).label("telling"),
+            _count(state == "held").label("held"),
+            _count(state == "delivered").label("delivered"),
+            _count(state == "given_up").label("given_up"),
+            _count(delivery.c.rejections.is_not(None)).label("rejected"),
+            func.min(case((state == "due", delivery.c.wanted_at))).label("oldest"),
+        )
+        .group_by(delivery.c.target)
+        .order_by(delivery.c.target)
+    )
+    return {row.target: _of_target(row._mapping, now) for row in connection.execute(query)}
+
+
+def _of_target(row: Any, now: int) -> dict[str, Any]:
+    counts = {name: int(row[name]) for name in row if name not in ("target", "oldest")}
+    oldest = row["oldest"]
+    return {**counts, "oldest_seconds": None if oldest is None else (now - oldest) / 1_000_000}
+
+
+def _quarantine(connection: Connection) -> dict[str, int]:
+    """Bodies by reason, the most frequent first."""
+    query = (
+        select(quarantine.c.reason, func.count())
+        .group_by(quarantine.c.reason)
+        .order_by(func.count().desc(), quarantine.c.reason)
+        .limit(MAX_LISTED)
+    )
+    return {reason: int(count) for reason, count in connection.execute(query)}
+
+
+def _errors(connection: Connection) -> list[dict[str, Any]]:
+    """The newest failures and rejections of deliveries."""
+    at = func.coalesce(delivery.c.error_at, delivery.c.settled_at)
+    query = (
+        select(delivery, at.label("at"))
+        .where(or_(delivery.c.error.is_not(None), delivery.c.rejections.is_not(None)))
+        .order_by(at.desc(), delivery.c.execution)
+        .limit(MAX_LISTED)
+    )
+    return [
+        {
+            "execution": row.execution,
+            "target": row.target,
+            "state": row.state,
+            "attempts": row.attempts,
+            "error": row.error,
+            "rejections": json.loads(row.rejections or "[]"),
+            "at": from_us(row.at).isoformat(),
+        }
+        for row in connection.execute(query)
+    ]
+
+
+def _problems(connection: Connection) -> list[dict[str, Any]]:
+    """Executions whose lineage lacks something, the newest first, and what."""
+    waits = exists().where(waiting.c.execution == execution.c.key)
+    query = (
+        select(
+            execution.c.key,
+            execution.c.attempts,
+            lineage.c.partial,
+            lineage.c.incomplete,
+            waits.label("waits"),
+            _unnamed().label("unnamed"),
+        )
+        .select_from(execution.outerjoin(lineage, lineage.c.execution == execution.c.key))
+        .where(
+            or_(
+                lineage.c.partial,
+                lineage.c.incomplete.is_not(None),
+                waits,
+                _unnamed(),
+                execution.c.attempts > 1,
+            )
+        )
+        .order_by(execution.c.started_at.desc(), execution.c.key)
+        .limit(MAX_LISTED)
+    )
+    return [
+        {"execution": row.key, "reasons": list(_reasons(connection, row))}
+        for row in connection.execute(query).all()
+    ]
+
+
+def _reasons(connection: Connection, row: Any) -> list[str]:
+    reasons = json.loads(row.incomplete or "[]")
+    if row.partial:
+        reasons.append("events are missing")
+    if row.unnamed:
+        reasons.append("no name was found for the pipeline, so nothing is told of it")
+    if row.attempts > 1:
+        reasons.append(f"begun to be built {row.attempts} times")
+    if row.waits:
+        keys = select(waiting.c.key).where(waiting.c.execution == row.key).order_by(waiting.c.key)
+        reasons += [f"waits for {key}" for key in connection.scalars(keys.limit(5))]
+    return list(reasons)
