@@ -7,7 +7,7 @@ what flytelineage finds can be held against it.
 """
 
 from flytelineage.testing.simulator.compiled import compile_workflow
-from flytelineage.testing.simulator.execution import Attempt, Execution, Settings
+from flytelineage.testing.simulator.execution import Attempt, Execution
 from flytelineage.testing.simulator.samples import samples, simulate_samples
 from flytelineage.testing.simulator.simulate import simulate
 from flytelineage.testing.simulator.storage import (
@@ -18,6 +18,7 @@ from flytelineage.testing.simulator.storage import (
 )
 from flytelineage.testing.simulator.stream import DELIVERIES, ENCODINGS, Stream
 from flytelineage.testing.simulator.truth import RunTruth, Truth
+from flytelineage.testing.simulator.values import Settings
 from flytelineage.testing.simulator.workflows import (
     Binding,
     Branch,

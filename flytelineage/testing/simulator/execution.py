@@ -9,7 +9,7 @@ Source: flyteorg/flyte v1.16.8, flytepropeller pkg/controller/nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -25,20 +25,8 @@ from flytelineage.testing.simulator.compiled import (
     task_of,
     workflow_identifier,
 )
-from flytelineage.testing.simulator.flytekit_literals import FlytekitLiterals
 from flytelineage.testing.simulator.kernel import Kernel, Process
-from flytelineage.testing.simulator.literals import (
-    LITERAL_MAP,
-    FastLiterals,
-    HexNames,
-    LiteralMaker,
-    collection,
-    mapping,
-    offloaded,
-    part,
-    resolve_same,
-    seeded,
-)
+from flytelineage.testing.simulator.literals import collection, seeded
 from flytelineage.testing.simulator.reports import (
     Data,
     Place,
@@ -50,20 +38,17 @@ from flytelineage.testing.simulator.reports import (
     task_identifier,
     unique_id,
 )
-from flytelineage.testing.simulator.storage import Storage
+from flytelineage.testing.simulator.values import Literals, Settings, Values
 from flytelineage.testing.simulator.workflows import (
     Binding,
     Branch,
     Dynamic,
     Gate,
-    Input,
     Kind,
     LaunchPlan,
     MapTask,
     Node,
-    Offloaded,
     Outcome,
-    Output,
     Primitive,
     Produced,
     Taken,
@@ -71,26 +56,8 @@ from flytelineage.testing.simulator.workflows import (
     Workflow,
 )
 
-Literals: TypeAlias = Mapping[str, Any]
 Steps: TypeAlias = "Generator[int | Sequence[Process], None, Literals]"
 Phase: TypeAlias = Literal["SUCCEEDED", "FAILED", "ABORTED", "RUNNING"]
-
-_SHARDS = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an execution shares with those that it launches.
-
-    Attributes:
-        fast: Build literals by hand, not by flytekit.
-        inline: Send data in the events, not URIs.
-    """
-
-    storage: Storage
-    seed: int
-    fast: bool = False
-    inline: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,11 +125,10 @@ class Execution:
         self.reports = Reports(
             self._identifier(name), start, lambda: self.kernel.now, inline=settings.inline
         )
-        self._storage = settings.storage
         self._active: dict[str, Place] = {}
         self._numbers = seeded(settings.seed, workflow.project, workflow.domain, name)
-        self._literals = _maker(settings, workflow, name)
-        self._inputs = {name: self.literal(kind) for name, kind in inputs.items()}
+        self._values = Values(settings, workflow, name)
+        self._inputs = {name: self._values.literal(kind) for name, kind in inputs.items()}
         base = f"{workflow.project}-{workflow.domain}-{name}"
         self._folder = f"{settings.storage.root}/metadata/propeller/{base}"
 
@@ -199,7 +165,7 @@ class Execution:
             upstream = [processes[id] for id in node.upstream()]
             processes[node.id] = self.kernel.spawn(self._after(upstream, scope, node))
         yield list(processes.values())
-        outputs = self._resolve_all(scope.workflow.outputs, scope)
+        outputs = self._resolve(scope.workflow.outputs, scope)
         yield from self._end_node(scope, outputs)
         return outputs
 
@@ -211,16 +177,16 @@ class Execution:
     def _start_node(self, scope: _Scope) -> None:
         place = self._place(scope, "start-node")
         if not scope.dynamic:  # nobody writes the inputs of a dynamic graph
-            self._write(place.output_uri, scope.inputs)
+            self._values.write(place.output_uri, scope.inputs)
         data = Data(place.output_uri, scope.inputs)
         self.reports.node(place, "SUCCEEDED", output=data)
 
     def _end_node(self, scope: _Scope, outputs: Literals) -> Steps:
         place = self._place(scope, "end-node")
-        self._write(place.input_uri, outputs)
+        self._values.write(place.input_uri, outputs)
         self.reports.node(place, "QUEUED", inputs=outputs)
         yield self._wait(10, 60)
-        self._write(place.output_uri, outputs)
+        self._values.write(place.output_uri, outputs)
         self.reports.node(place, "SUCCEEDED")
         return outputs
 
@@ -229,8 +195,8 @@ class Execution:
     def _node(self, scope: _Scope, node: Node) -> Steps:
         place = self._place(scope, node.id, node)
         self.interfaces[place.id] = (node, scope.workflow)
-        inputs = self._resolve_all(node.inputs, scope)
-        self._write(place.input_uri, inputs)
+        inputs = self._resolve(node.inputs, scope)
+        self._values.write(place.input_uri, inputs)
         outcome = self.outcomes.get(place.path, Outcome())
         if outcome.hit or outcome.recovered:
             outputs = self._take_over(place, node, inputs, outcome)
@@ -274,9 +240,9 @@ class Execution:
         taken = outcome.hit or outcome.recovered or Taken()
         outputs = {name: produced.literal for name, produced in taken.outputs.items()}
         if not outputs and place.task:
-            prefix = f"{self._raw()}/{self._unseen()}-{place.id}-0"
-            outputs = self._make_outputs(place.task, place, inputs, prefix)
-        self._write(place.output_uri, outputs)
+            name = f"{self._unseen()}-{place.id}-0"
+            outputs = self._make_outputs(place.task, place, inputs, name)
+        self._values.write(place.output_uri, outputs)
         status, phase = (
             ("CACHE_HIT", "SUCCEEDED") if outcome.hit else ("CACHE_DISABLED", "RECOVERED")
         )
@@ -322,19 +288,19 @@ class Execution:
         return {}
 
     def _fail(self, place: Place, task: Task) -> None:
+        if not place.started:
+            return
         error = error_of("USER:Unknown", f"ValueError in attempt {place.attempt}")
         if not task.synchronous:
-            self.reports.task(place, task, "FAILED", error=error, logs=[self.reports.log(place)])
+            self.reports.task(place, task, "FAILED", error=error, **self._logs(place))
         self._record(place, "FAILED")
-        place.started = False
 
     def _succeed(self, place: Place, task: Task, outputs: Literals) -> Steps:
         data = Data(place.output_uri, outputs if task.sends_outputs else None)
         if task.sends_outputs:
-            self._write(place.output_uri, outputs)
+            self._values.write(place.output_uri, outputs)
         if not task.synchronous:
-            logs = [self.reports.log(place)]
-            self.reports.task(place, task, "SUCCEEDED", output=data, logs=logs)
+            self.reports.task(place, task, "SUCCEEDED", output=data, **self._logs(place))
         self._record(place, "SUCCEEDED")
         yield self._wait(20, 200)
         self.reports.node(place, "SUCCEEDED", output=data, **self._cached(place, task))
@@ -368,11 +334,10 @@ class Execution:
     def _map_item(self, place: Place, target: MapTask, inputs: Literals, index: int) -> Literals:
         own = {name: inputs[name].collection.literals[index] for name in target.over}
         name = self.reports.generated_name(place, f"n{index}")
-        prefix = f"{self._raw()}/{name}"
-        return self._make_outputs(target.task, place, {**inputs, **own}, prefix)
+        return self._make_outputs(target.task, place, {**inputs, **own}, name)
 
     def _succeed_map(self, place: Place, task: Task, outputs: Literals, size: int) -> Steps:
-        self._write(place.output_uri, outputs)
+        self._values.write(place.output_uri, outputs)
         data = Data(place.output_uri, outputs)
         metadata = event_pb2.TaskExecutionMetadata(
             external_resources=array_resources(self.reports, place, size, "SUCCEEDED"),
@@ -392,7 +357,6 @@ class Execution:
         # The file does not exist yet; the event names it all the same.
         self.reports.task(place, task, "SUCCEEDED", output=Data(place.output_uri, None))
         self._record(place, "SUCCEEDED")
-        place.started = False
         yield self._wait(100, 300)
         self._report_graph(place, target.body)
         scope = _Scope(target.body, inputs, place, dynamic=True)
@@ -452,12 +416,12 @@ class Execution:
         if gate.kind == "sleep":
             self.reports.node(place, "SUCCEEDED")
             return {}
-        signal = {} if gate.kind == "approve" else {"o0": self._literals.make(gate.signal, None)}
+        signal = {} if gate.kind == "approve" else {"o0": self._values.literal(gate.signal)}
         return self._hand_on(place, signal or inputs)
 
     def _hand_on(self, place: Place, outputs: Literals, **more: Any) -> Literals:
         """The end of a wrapper: a copy of what the nodes inside of it gave."""
-        self._write(place.output_uri, outputs)
+        self._values.write(place.output_uri, outputs)
         data = Data(place.output_uri, outputs)
         self.reports.node(place, "SUCCEEDED", output=data, **more)
         return outputs
@@ -487,79 +451,52 @@ class Execution:
     def _fail_nodes(self, interruption: _Interrupted, error: Any) -> None:
         """The node and everything around it."""
         place: Place | None = interruption.place
+        self._end_attempt(interruption)
         self.reports.node(interruption.place, interruption.phase, error=interruption.error)
-        if interruption.phase == "TIMED_OUT":
-            self._record(interruption.place, "ABORTED")
         while place:
             self._active.pop(place.id, None)
             place = place.parent
             if place:
                 self.reports.node(place, "FAILED", error=error)
 
+    def _end_attempt(self, interruption: _Interrupted) -> None:
+        place = interruption.place
+        if place.task and interruption.phase == "FAILED":
+            self._fail(place, place.task)
+        elif place.task:
+            self._abort_attempt(place, place.task, "the node timed out")
+
     def _abort_all(self, reason: str) -> None:
         """Inner nodes before those around them."""
         for place in reversed(self._active.values()):
-            if place.task and place.started:
-                if not place.task.synchronous:
-                    error = error_of("TaskAborted", reason, "SYSTEM")
-                    self.reports.task(place, place.task, "ABORTED", error=error)
-                self._record(place, "ABORTED")
+            if place.task:
+                self._abort_attempt(place, place.task, reason)
             self.reports.node_aborted(place, reason)
 
-    # -------------------------------------------------------------------- values
+    def _abort_attempt(self, place: Place, task: Task, reason: str) -> None:
+        if not place.started:
+            return
+        if not task.synchronous:
+            error = error_of("TaskAborted", reason, "SYSTEM")
+            self.reports.task(place, task, "ABORTED", error=error)
+        self._record(place, "ABORTED")
+
+    # ----------------------------------------------------------------- identity
 
     @property
     def outputs(self) -> Literals:
         """The outputs of the workflow; only once it succeeded."""
-        return self._resolve_all(self.workflow.outputs, self._top)
+        return self._values.resolve(self.workflow.outputs, self._inputs, self.results)
 
-    @property
-    def _top(self) -> _Scope:
-        return _Scope(self.workflow, self._inputs, results=dict(self.results))
-
-    def literal(self, kind: Kind) -> Any:
-        """The literal of a value that was there before."""
-        return kind.literal if isinstance(kind, Produced) else self._literals.make(kind, None)
-
-    def _resolve_all(self, bindings: Mapping[str, Binding], scope: _Scope) -> dict[str, Any]:
-        return {name: self._resolve(binding, scope) for name, binding in bindings.items()}
-
-    def _resolve(self, binding: Binding, scope: _Scope) -> Any:
-        if isinstance(binding, Output):
-            return part(scope.results[binding.node][binding.variable], binding.path)
-        if isinstance(binding, Input):
-            return scope.inputs[binding.name]
-        if isinstance(binding, list):
-            return collection([self._resolve(item, scope) for item in binding])
-        if isinstance(binding, dict):
-            return mapping({key: self._resolve(item, scope) for key, item in binding.items()})
-        return self.literal(binding)
+    def _resolve(self, bindings: Mapping[str, Binding], scope: _Scope) -> Literals:
+        return self._values.resolve(bindings, scope.inputs, scope.results)
 
     def _make_outputs(
-        self, task: Task, place: Place, inputs: Literals, prefix: str | None = None
+        self, task: Task, place: Place, inputs: Literals, name: str = ""
     ) -> dict[str, Any]:
         """What the task's code returns; data goes below the attempt's own prefix."""
-        prefix = prefix or f"{self._raw()}/{self.reports.generated_name(place)}"
-        return {
-            name: self._make(kind, inputs, prefix, f"{place.output_folder}/{name}")
-            for name, kind in task.outputs.items()
-        }
-
-    def _make(self, kind: Kind, inputs: Literals, prefix: str, own: str) -> Any:
-        if isinstance(kind, Offloaded):
-            literal = self._literals.make(kind.item, prefix)
-            uri = f"{own}_offloaded_metadata.pb"
-            self._storage.write(uri, literal.SerializeToString(deterministic=True))
-            return offloaded(uri, literal, kind.item)
-        same = resolve_same(kind, inputs)
-        return self._literals.make(kind, prefix) if same is None else same
-
-    def _write(self, uri: str, literals: Literals) -> None:
-        if uri:
-            content = LITERAL_MAP(literals=dict(literals))
-            self._storage.write(uri, content.SerializeToString(deterministic=True))
-
-    # ----------------------------------------------------------------- identity
+        prefix = self._values.raw_prefix(name or self.reports.generated_name(place))
+        return self._values.make(task, inputs, prefix, place.output_folder)
 
     def _place(self, scope: _Scope, spec_id: str, node: Node | None = None) -> Place:
         parent = scope.parent
@@ -613,12 +550,12 @@ class Execution:
         """The name of an execution whose events nobody published."""
         return child_name("before", self.name)
 
-    def _raw(self) -> str:
-        """The raw-output prefix with its shard."""
-        shard = "".join(self._numbers.choices(_SHARDS, k=2))
-        return f"{self._storage.root}/data/{shard}"
+    def _logs(self, place: Place) -> dict[str, Any]:
+        """Links of a pod; the pods of an array node are told one by one."""
+        return {} if place.is_array else {"logs": [self.reports.log(place)]}
 
     def _record(self, place: Place, phase: str, *, cached: bool = False) -> None:
+        place.started = False
         if place.task:
             self.attempts.append(
                 Attempt(place.path, place.id, place.attempt, place.task.name, phase, cached)
@@ -626,13 +563,6 @@ class Execution:
 
     def _wait(self, least: int, most: int) -> int:
         return self._numbers.randint(least, most)
-
-
-def _maker(settings: Settings, workflow: Workflow, name: str) -> LiteralMaker:
-    names = HexNames(settings.seed, workflow.project, workflow.domain, name, "names")
-    make: Callable[[Storage, HexNames], LiteralMaker]
-    make = FastLiterals if settings.fast else FlytekitLiterals
-    return make(settings.storage, names)
 
 
 def _handed(inputs: Literals) -> dict[str, Kind]:

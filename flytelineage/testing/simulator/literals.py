@@ -117,7 +117,7 @@ class FastLiterals:
         uri = kind.uri or self._raw_uri(kind, prefix)
         if prefix is not None and self._storage.holds(uri):
             for name, data in contents(kind):
-                self._storage.write(f"{uri}/{name}" if name else uri, data)
+                self._storage.write(f"{uri.rstrip('/')}/{name}" if name else uri, data)
         return uri
 
     def _raw_uri(self, kind: Frame | File | Folder, prefix: str | None) -> str:

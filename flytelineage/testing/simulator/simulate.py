@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from flytelineage.testing.simulator.execution import Execution, Phase, Settings
+from flytelineage.testing.simulator.execution import Execution, Phase
 from flytelineage.testing.simulator.storage import Storage
 from flytelineage.testing.simulator.stream import Stream
 from flytelineage.testing.simulator.truth import Story, given
+from flytelineage.testing.simulator.values import Settings
 from flytelineage.testing.simulator.workflows import Kind, Outcome, Workflow
 
 

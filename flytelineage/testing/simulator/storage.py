@@ -36,15 +36,15 @@ class Storage(Protocol):
 
 
 class MemoryStorage:
-    """Objects in a dict, under `s3://` URIs: for tests that count, and for load."""
+    """Objects in a dict, by URI: for tests that count, and for load."""
 
     def __init__(self, root: str = "s3://my-s3-bucket") -> None:
         self.root = root
         self.objects: dict[str, bytes] = {}
 
     def holds(self, uri: str) -> bool:
-        """Everything can be kept here."""
-        return bool(uri)
+        """Every URI of the root's scheme."""
+        return uri.startswith(self.root.partition("://")[0] + "://")
 
     def write(self, uri: str, data: bytes) -> None:
         """Keep one object."""

@@ -101,12 +101,15 @@ class Stream:
 
     def duplicated(self, seed: int, *, share: float = 0.5) -> Stream:
         """Some messages twice, the second time at a later place."""
-        numbers, found = seeded("duplicated", seed), list(self.requests)
-        for request in self.requests:
-            if numbers.random() < share:
-                first = next(at for at, other in enumerate(found) if other is request)
-                found.insert(numbers.randint(first + 1, len(found)), request)
-        return replace(self, requests=tuple(found))
+        numbers, end = seeded("duplicated", seed), len(self.requests)
+        placed = [(float(at), request) for at, request in enumerate(self.requests)]
+        again = [
+            (numbers.uniform(at, end), request)
+            for at, request in placed
+            if numbers.random() < share
+        ]
+        order = sorted(placed + again, key=lambda entry: entry[0])
+        return replace(self, requests=tuple(request for _, request in order))
 
     def dropped(self, seed: int, *, share: float = 0.2) -> Stream:
         """Without some messages."""

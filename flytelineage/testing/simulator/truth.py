@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias, Union
 
 from flytelineage.testing.simulator.compiled import named_arm, task_of
@@ -173,12 +174,16 @@ class Story:
     def task_name(self, path: str) -> str:
         """The local name of the task at a node."""
         name = self._tasks[path].name
-        places = {
-            self._places[other]
-            for other, task in self._tasks.items()
-            if task.name == name and other in self.seen
-        }
-        return f"{name}@{self._places[path]}" if len(places) > 1 else name
+        many = len(self._places_by_task.get(name, ())) > 1
+        return f"{name}@{self._places[path]}" if many else name
+
+    @cached_property
+    def _places_by_task(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for path, task in self._tasks.items():
+            if path in self.seen:
+                found.setdefault(task.name, set()).add(self._places[path])
+        return found
 
     def dataset(self, symbol: Symbol, *, guessed: bool = False) -> str:
         """The id of a dataset as text: `<platform>:<name>`."""

@@ -1,0 +1,118 @@
+"""What flows through an execution: literals, and the objects that they lie in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from flytelineage.testing.simulator.flytekit_literals import FlytekitLiterals
+from flytelineage.testing.simulator.literals import (
+    LITERAL_MAP,
+    FastLiterals,
+    HexNames,
+    LiteralMaker,
+    collection,
+    mapping,
+    offloaded,
+    part,
+    resolve_same,
+    seeded,
+)
+from flytelineage.testing.simulator.storage import Storage
+from flytelineage.testing.simulator.workflows import (
+    Binding,
+    Input,
+    Kind,
+    Offloaded,
+    Output,
+    Produced,
+    Task,
+    Workflow,
+)
+
+Literals: TypeAlias = Mapping[str, Any]
+"""flyteidl literals by variable."""
+
+_SHARDS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an execution shares with those that it launches.
+
+    Attributes:
+        fast: Build literals by hand, not by flytekit.
+        inline: Send data in the events, not URIs.
+    """
+
+    storage: Storage
+    seed: int
+    fast: bool = False
+    inline: bool = False
+
+
+class Values:
+    """The data plane of one execution.
+
+    Inputs and outputs of nodes are literal maps in objects of their own; what tasks
+    write lies below prefixes that Flyte makes up.
+    """
+
+    def __init__(self, settings: Settings, workflow: Workflow, execution: str) -> None:
+        seed = (settings.seed, workflow.project, workflow.domain, execution)
+        names = HexNames(*seed, "names")
+        storage = settings.storage
+        self._storage = storage
+        self._shards = seeded(*seed, "shards")
+        self._maker: LiteralMaker
+        self._maker = (FastLiterals if settings.fast else FlytekitLiterals)(storage, names)
+
+    def literal(self, kind: Kind) -> Any:
+        """The literal of a value that was there before."""
+        return kind.literal if isinstance(kind, Produced) else self._maker.make(kind, None)
+
+    def resolve(
+        self, bindings: Mapping[str, Binding], inputs: Literals, results: Mapping[str, Literals]
+    ) -> dict[str, Any]:
+        """What bindings give, from a graph's inputs and the results of its nodes."""
+        return {name: self._value(item, inputs, results) for name, item in bindings.items()}
+
+    def _value(self, binding: Binding, inputs: Literals, results: Mapping[str, Literals]) -> Any:
+        if isinstance(binding, Output):
+            return part(results[binding.node][binding.variable], binding.path)
+        if isinstance(binding, Input):
+            return inputs[binding.name]
+        if isinstance(binding, list):
+            return collection([self._value(item, inputs, results) for item in binding])
+        if isinstance(binding, dict):
+            return mapping(self.resolve(binding, inputs, results))
+        return self.literal(binding)
+
+    def raw_prefix(self, generated_name: str) -> str:
+        """Where an attempt writes its data.
+
+        Source: flyteplugins go/tasks/pluginmachinery/ioutils/raw_output_path.go.
+        """
+        shard = "".join(self._shards.choices(_SHARDS, k=2))
+        return f"{self._storage.root}/data/{shard}/{generated_name}"
+
+    def make(self, task: Task, inputs: Literals, prefix: str, folder: str) -> dict[str, Any]:
+        """The outputs of a task, with their data; `folder` is for offloaded literals."""
+        return {
+            name: self._make(kind, inputs, prefix, f"{folder}/{name}_offloaded_metadata.pb")
+            for name, kind in task.outputs.items()
+        }
+
+    def _make(self, kind: Kind, inputs: Literals, prefix: str, own_uri: str) -> Any:
+        if isinstance(kind, Offloaded):
+            literal = self._maker.make(kind.item, prefix)
+            self._storage.write(own_uri, literal.SerializeToString(deterministic=True))
+            return offloaded(own_uri, literal, kind.item)
+        same = resolve_same(kind, inputs)
+        return self._maker.make(kind, prefix) if same is None else same
+
+    def write(self, uri: str, literals: Literals) -> None:
+        """Write a literal map: `inputs.pb` or `outputs.pb`."""
+        content = LITERAL_MAP(literals=dict(literals))
+        self._storage.write(uri, content.SerializeToString(deterministic=True))
