@@ -318,7 +318,7 @@ class Daemon(LoggingConfigurable):
         left = self.store.max_settle - waited
         if left <= 0:
             return False
-        self.store.postpone_build(lease, min(left, 2 * self.store.settle), counted=False)
+        self.store.postpone_build(lease, min(left, 2 * self.store.min_settle), counted=False)
         return True
 
     def _postpone(self, lease: BuildLease, why: str) -> None:
