@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from flytelineage.targets.datahub.proposals import Proposal, Refusal
 
 _OPEN, _BETWEEN, _CLOSE = b"[\n", b",\n", b"\n]\n"
+_BEGINNING = b'{"entityType":'
+"""How each of our records begins: fields come in the order of DataHub's model."""
+
 _MAX_NAME = 150
 
 # What passes by itself; everything else needs somebody to act.
@@ -201,10 +204,10 @@ def _end_of_records(file: FileIO, path: Path, tail_bytes: int = 64) -> int:
     start = max(0, size - tail_bytes)
     file.seek(start)
     tail = file.read(size - start)
+    if start == 0 and re.fullmatch(rb"\s*(\[\s*\]?\s*)?", tail):
+        return 0
     if closed := re.search(rb"\n\]\s*\Z", tail):
         return start + closed.start()
-    if start == 0 and re.fullmatch(rb"\s*(\[\s*\]\s*)?", tail):
-        return 0
     return _end_of_whole_records(file, path)
 
 
@@ -213,20 +216,29 @@ def _end_of_whole_records(file: FileIO, path: Path) -> int:
     file.seek(0)
     end = position = 0
     with open(file.fileno(), "rb", closefd=False) as lines:
-        if not _OPEN.startswith(head := lines.readline()):
-            raise ConfigError(
-                f"DataHubTarget.file: {path} holds something else than an array of "
-                "flytelineage; choose another path"
-            )
-        position = len(head)
-        for line in lines:
-            # Latin-1 keeps a byte a character, so that offsets agree.
-            try:
-                _, length = json.JSONDecoder().raw_decode(line.decode("latin-1"))
-            except ValueError:
-                break
-            end, position = position + length, position + len(line)
+        torn = lines.readline()
+        if torn == _OPEN:
+            position, torn = len(torn), b""
+            for line in lines:
+                # Latin-1 keeps a byte a character, so that offsets agree.
+                try:
+                    _, length = json.JSONDecoder().raw_decode(line.decode("latin-1"))
+                except ValueError:
+                    torn = line + lines.read()
+                    break
+                end, position = position + length, position + len(line)
+    if not _is_torn_record(torn.strip()):
+        raise ConfigError(
+            f"DataHubTarget.file: {path} holds something else than an array of "
+            "flytelineage; choose another path"
+        )
     return end
+
+
+def _is_torn_record(rest: bytes) -> bool:
+    # Nothing else may be cut off: it would be somebody else's, or damage in the middle.
+    beginning = rest[: len(_BEGINNING)]
+    return _BEGINNING.startswith(beginning) and b"\n" not in rest
 
 
 def _check_writable(path: Path) -> None:

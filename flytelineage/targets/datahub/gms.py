@@ -117,7 +117,7 @@ class Gms:
                 f"{self} answers {status}: DataHubTarget.token must be a valid access token "
                 "with the privileges to edit entities and lineage"
             )
-        if status < 400 or status in {404, 405}:
+        if 300 <= status < 400 or status in {404, 405}:
             raise TargetUnavailable(f"{self} answers {status}: {_HINT}")
         if status in {408, 425, 429} or status >= 500:
             raise TransientTargetError(
@@ -147,7 +147,9 @@ class Gms:
         return response
 
     def _silent(self, cause: BaseException) -> str:
-        return f"{self} does not answer: {type(cause).__name__}; see DataHubTarget.server"
+        # urllib3 wraps what happened in the news that it will not try again.
+        reason = getattr(cause.args[0] if cause.args else None, "reason", cause)
+        return f"{self} does not answer: {type(reason).__name__}; see DataHubTarget.server"
 
     def __str__(self) -> str:
         return _masked(self._server)

@@ -142,6 +142,15 @@ def _fitted(before: str, name: str, after: str, limit: int = MAX_URN_BYTES) -> s
     if encoded_bytes(urn) <= limit:
         return urn
     digest = "-" + hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
-    while encoded_bytes(before + name.translate(_RESERVED) + digest + after) > limit:
-        name = name[:-1]
-    return before + name.translate(_RESERVED) + digest + after
+    return before + _head(name, limit - encoded_bytes(before + digest + after)) + digest + after
+
+
+def _head(name: str, room: int) -> str:
+    """The beginning of the name, escaped, in so many encoded bytes."""
+    head = ""
+    for character in name.translate(_RESERVED):
+        room -= encoded_bytes(character)
+        if room < 0:
+            break
+        head += character
+    return head

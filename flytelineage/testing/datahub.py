@@ -1,0 +1,287 @@
+"""DataHub's server, GMS, on loopback: it keeps what it is told and fails on demand.
+
+It speaks what `DataHubRestEmitter` speaks to the RestLI endpoint, applies UPSERT and PATCH
+as GMS does, and shows its final state, so that two ways of telling it can be compared:
+
+```python
+with GmsDouble() as gms:
+    gms.script(Fault(status=503))  # the next batch
+    gms.refuse("urn:li:dataset:(urn:li:dataPlatform:s3,bucket/bad,PROD)")
+    ...
+    assert gms.aspects[urn, "status"] == {"removed": False}
+```
+
+Left out: search, events, GraphQL, the OpenAPI endpoints, and the model itself: any aspect
+of any entity is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import quote
+
+MAX_BATCH_BYTES = 16_000_000
+MAX_URN_BYTES = 512
+
+Key = tuple[str, str]
+"""A URN and the name of an aspect."""
+
+# The arrays that a plain JSON patch addresses by key and not by position.
+# Source: AspectTemplateEngine and its templates in datahub-project/datahub.
+_ARRAY_KEYS = {
+    "inputDatasetEdges": ["destinationUrn"],
+    "outputDatasetEdges": ["destinationUrn"],
+    "inputDatajobEdges": ["destinationUrn"],
+}
+_REQUIRED_LISTS = {
+    "dataJobInputOutput": ("inputDatasets", "outputDatasets"),
+    "ownership": ("owners",),
+    "globalTags": ("tags",),
+}
+_TIMESERIES = {"dataProcessInstanceRunEvent", "datasetProfile", "operation"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How one batch goes wrong.
+
+    Attributes:
+        status: What is answered; nothing is stored.
+        retry_after: The header of that name.
+        message: The server's reason.
+        hang: Never answer, and store nothing.
+        drop: Store the batch, and close the connection without an answer.
+        location: Answer with a redirect to there.
+    """
+
+    status: int = 503
+    retry_after: str | None = None
+    message: str = "scripted"
+    hang: bool = False
+    drop: bool = False
+    location: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A batch that arrived, whatever became of it."""
+
+    proposals: tuple[Key, ...]
+    body_bytes: int
+    asynchronous: bool
+
+
+class GmsDouble:
+    """A server of its own for each test.
+
+    Args:
+        token: What it asks for; `None` lets everybody in.
+        max_bytes: Larger bodies are answered with 413.
+
+    Attributes:
+        aspects: The latest value of each versioned aspect.
+        events: The values of each time series, by time and message id.
+        requests: The batches, in order of arrival.
+    """
+
+    def __init__(self, *, token: str | None = None, max_bytes: int = MAX_BATCH_BYTES) -> None:
+        self.token = token
+        self.max_bytes = max_bytes
+        self.config: dict[str, Any] = {"noCode": "true", "versions": {}}
+        self.aspects: dict[Key, dict[str, Any]] = {}
+        self.events: dict[Key, dict[tuple[int, str], dict[str, Any]]] = {}
+        self.requests: list[Request] = []
+        self._refused: dict[str, int] = {}
+        self._faults: deque[Fault] = deque()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that it keeps, to compare."""
+        with self._lock:
+            return deepcopy({"aspects": self.aspects, "events": self.events})
+
+    def script(self, *faults: Fault) -> None:
+        """Let the next batches fail, one after the other."""
+        self._faults.extend(faults)
+
+    def refuse(self, urn: str, *, status: int = 400) -> None:
+        """Refuse each batch that holds a proposal about this URN."""
+        self._refused[urn] = status
+
+    def accept(self, urn: str) -> None:
+        """Refuse it no longer."""
+        self._refused.pop(urn, None)
+
+    def __enter__(self) -> GmsDouble:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    # -------------------------------------------------------- what the handler calls
+
+    def take(self, body: bytes) -> Fault | None:
+        """Store a batch; or say how it goes wrong."""
+        batch = json.loads(body)
+        proposals: list[dict[str, Any]] = batch["proposals"]
+        keys = tuple((each["entityUrn"], each["aspectName"]) for each in proposals)
+        with self._lock:
+            self.requests.append(Request(keys, len(body), batch["async"] == "true"))
+            fault = self._faults.popleft() if self._faults else self._objection(keys, body)
+            if fault is None or fault.drop:
+                for proposal in proposals:
+                    self._store(proposal)
+        return fault
+
+    def wait_until_stopped(self) -> None:
+        """Hang."""
+        self._stopped.wait()
+
+    def _objection(self, keys: Sequence[Key], body: bytes) -> Fault | None:
+        if len(body) > self.max_bytes:
+            return Fault(413, message="Payload too large")
+        for urn, _ in keys:
+            if urn in self._refused:
+                return Fault(self._refused[urn], message=f"refused: {urn}")
+            if len(quote(urn, safe="*-._")) > MAX_URN_BYTES:
+                return Fault(400, message=f"URN is longer than {MAX_URN_BYTES} bytes")
+        return None
+
+    def _store(self, proposal: dict[str, Any]) -> None:
+        key = (proposal["entityUrn"], proposal["aspectName"])
+        value = json.loads(proposal["aspect"]["value"])
+        if proposal["changeType"] == "PATCH":
+            self.aspects[key] = patched(key[1], self.aspects.get(key, {}), value)
+        elif key[1] in _TIMESERIES:
+            event = (value["timestampMillis"], value.get("messageId", ""))
+            self.events.setdefault(key, {})[event] = value
+        else:
+            self.aspects[key] = value
+
+
+def patched(aspect: str, value: dict[str, Any], patch: Any) -> dict[str, Any]:
+    """The value with a JSON patch applied: bare, or in an envelope that names keys."""
+    changed = deepcopy(value)
+    for required in _REQUIRED_LISTS.get(aspect, ()):
+        changed.setdefault(required, [])
+    keys = _ARRAY_KEYS
+    if isinstance(patch, dict):
+        keys = patch["arrayPrimaryKeys"]
+        patch = patch["patch"]
+    for operation in patch:
+        if operation["op"] != "add":
+            raise ValueError(f"Only additions are understood: {operation}")
+        parts = [
+            part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]
+        ]
+        _add(changed, parts, operation["value"], keys)
+    return changed
+
+
+def _add(value: dict[str, Any], path: list[str], added: Any, keys: dict[str, list[str]]) -> None:
+    field, *below = path
+    if field == "fineGrainedLineages":
+        _add_column(value.setdefault(field, []), below)
+    elif field in keys and below:
+        records = value.setdefault(field, [])
+        same = [_key(record, keys[field]) == _key(added, keys[field]) for record in records]
+        if True in same:
+            records[same.index(True)] = added
+        else:
+            records.append(added)
+    elif below:
+        value.setdefault(field, {})["/".join(below)] = added
+    else:
+        value[field] = added
+
+
+def _add_column(columns: list[dict[str, Any]], path: list[str]) -> None:
+    _, downstream, _, upstream = path
+    for column in columns:
+        if column["downstreams"] == [downstream]:
+            column["upstreams"] = sorted({*column["upstreams"], upstream})
+            return
+    columns.append({"upstreams": [upstream], "downstreams": [downstream]})
+
+
+def _key(record: dict[str, Any], names: list[str]) -> tuple[Any, ...]:
+    return tuple(record.get(name) for name in names)
+
+
+def _handler(gms: GmsDouble) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            if self.path == "/config":
+                self._answer(200, gms.config)
+            elif self._may_enter():
+                self._answer(200 if self.path.startswith("/entitiesV2/") else 404, {})
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if not self._may_enter():
+                return
+            if self.path != "/aspects?action=ingestProposalBatch":
+                self._answer(404, {"message": f"no {self.path}"})
+                return
+            fault = gms.take(body)
+            if fault is None:
+                self._answer(200, {"value": "ok"})
+            else:
+                self._fail(fault)
+
+        def _may_enter(self) -> bool:
+            if gms.token in (None, (self.headers["Authorization"] or "").removeprefix("Bearer ")):
+                return True
+            self._answer(401, {"message": "Unauthorized"})
+            return False
+
+        def _fail(self, fault: Fault) -> None:
+            self.close_connection = fault.hang or fault.drop
+            if fault.hang:
+                gms.wait_until_stopped()
+            elif not fault.drop:
+                headers = {"Retry-After": fault.retry_after, "Location": fault.location}
+                self._answer(fault.status, {"message": fault.message}, headers)
+
+        def _answer(
+            self, status: int, content: Any, headers: dict[str, str | None] | None = None
+        ) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            for name, value in (headers or {}).items():
+                if value is not None:
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep standard error quiet."""
+
+    return Handler

@@ -1,0 +1,342 @@
+"""DataHubTarget over HTTP: few requests, no bad neighbour, every failure by its class."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from flytelineage.entities import Dataset, Lineage, Pipeline, PipelineId, Task, Version
+from flytelineage.errors import ConfigError, TargetUnavailable, TransientTargetError
+from flytelineage.options import SecretText
+from flytelineage.targets.datahub import DataHubTarget
+from flytelineage.testing.datahub import Fault, GmsDouble
+from tests.factories import EXECUTION, NOW
+from tests.targets.test_datahub import PIPELINE, lineage
+
+PLATFORM_URN = "urn:li:dataPlatform:flyte"
+
+
+@pytest.fixture
+def gms() -> Iterator[GmsDouble]:
+    with GmsDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def target(gms: GmsDouble) -> Iterator[DataHubTarget]:
+    made = DataHubTarget(server=gms.url, create_platform=False)
+    yield made
+    made.close()
+
+
+def datasets(count: int) -> Lineage:
+    told = tuple(
+        Dataset(platform="s3", name=f"lake/{number:03}", as_of=NOW) for number in range(count)
+    )
+    return Lineage(execution=EXECUTION, started_at=NOW, datasets=told)
+
+
+def dataset_urn(number: int) -> str:
+    return f"urn:li:dataset:(urn:li:dataPlatform:s3,lake/{number:03},PROD)"
+
+
+# ------------------------------------------------------------------------ requests
+
+
+def test_one_request_for_an_execution(gms: GmsDouble) -> None:
+    """And one for each start, which says what the platform is called."""
+    target = DataHubTarget(server=gms.url)
+
+    target.emit(lineage())
+    target.emit(lineage())
+    target.close()
+
+    platform, first, second = gms.requests
+    assert platform.proposals == ((PLATFORM_URN, "dataPlatformInfo"),)
+    assert first.proposals == second.proposals
+    assert len(first.proposals) > 30
+
+
+def test_yes_means_stored(gms: GmsDouble, target: DataHubTarget) -> None:
+    """GMS is asked to store before it answers, whatever the environment says."""
+    target.emit(lineage())
+
+    assert [request.asynchronous for request in gms.requests] == [False]
+
+
+def test_many_proposals_go_in_batches(gms: GmsDouble, target: DataHubTarget) -> None:
+    """In their order, none twice."""
+    target.emit(datasets(450))
+
+    assert [len(request.proposals) for request in gms.requests] == [200, 200, 50]
+    urns = [urn for request in gms.requests for urn, _ in request.proposals]
+    assert urns == [dataset_urn(number) for number in range(450)]
+
+
+def test_nothing_to_tell_needs_no_request(gms: GmsDouble) -> None:
+    """Not even the platform's."""
+    assert DataHubTarget(server=gms.url).emit([]) == []
+    assert gms.requests == []
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+def test_one_bad_entity_never_takes_neighbours_down(gms: GmsDouble, target: DataHubTarget) -> None:
+    """GMS refuses whole batches: they are halved until the culprit stands alone."""
+    gms.refuse(dataset_urn(123))
+
+    [rejection] = target.emit(datasets(300))
+
+    assert rejection.entity == "dataset:s3:lake/123"
+    assert rejection.reason.startswith("400: ")
+    assert dataset_urn(123) in rejection.reason
+    assert len(gms.aspects) == 299
+    assert len(gms.requests) < 20
+
+
+def test_a_refusal_names_our_aspect(gms: GmsDouble, target: DataHubTarget) -> None:
+    """Aspects that follow from the id alone go by DataHub's name."""
+    urn = "urn:li:dataFlow:(flyte,shop.production.app.daily,PROD)"
+    gms.refuse(urn, status=422)
+
+    rejections = target.emit([Pipeline.of(PIPELINE, version=Version(version="v1"))])
+
+    assert {each.aspect for each in rejections} == {"version", "status", "browsePathsV2"}
+    assert {each.entity for each in rejections} == {"pipeline:shop.production.app.daily"}
+
+
+def test_what_is_too_large_is_divided() -> None:
+    """A proxy may take less than GMS."""
+    with GmsDouble(max_bytes=4_000) as gms:
+        target = DataHubTarget(server=gms.url, create_platform=False)
+
+        rejections = target.emit(datasets(50))
+        target.close()
+
+    assert rejections == []
+    assert len(gms.aspects) == 50
+
+
+def test_what_is_too_large_alone_is_refused() -> None:
+    """It would never fit."""
+    with GmsDouble(max_bytes=10) as gms:
+        target = DataHubTarget(server=gms.url, create_platform=False)
+
+        [rejection] = target.emit(datasets(1))
+        target.close()
+
+    assert rejection.reason.startswith("413: ")
+
+
+def test_what_datahub_would_not_understand_is_not_sent(gms: GmsDouble) -> None:
+    """It is found by DataHub's own model: the server might say yes and drop it."""
+    import datahub.metadata.schema_classes as m
+
+    from flytelineage.targets.datahub.proposals import Subject, faults
+
+    flow = Subject("pipeline:x", "urn:li:dataFlow:(flyte,x,PROD)", NOW)
+    sound = flow.upsert(m.StatusClass(removed=False))
+    strange = flow.upsert(m.SchemaMetadataClass("x", PLATFORM_URN, 0, "", m.SchemalessClass(), []))
+    unfit = flow.upsert(m.DataFlowInfoClass(name="x", env="LIVE"), "properties")
+
+    assert [refusal.proposal for refusal in faults([sound, strange, unfit])] == [strange, unfit]
+
+
+# ----------------------------------------------------------------- failures by class
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_pauses_the_target(
+    gms: GmsDouble, target: DataHubTarget, status: int
+) -> None:
+    """Nothing can be told until somebody acts; the message says what to do."""
+    gms.script(Fault(status=status))
+
+    with pytest.raises(TargetUnavailable, match=r"DataHubTarget\.token"):
+        target.emit(lineage())
+
+
+def test_throttling_says_when_to_come_again(gms: GmsDouble, target: DataHubTarget) -> None:
+    """The server's own wish is kept."""
+    gms.script(Fault(status=429, retry_after="7"))
+
+    with pytest.raises(TransientTargetError) as caught:
+        target.emit(lineage())
+
+    assert caught.value.retry_after == 7
+    assert len(gms.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=503),
+        Fault(status=500),
+        Fault(status=503, retry_after="Fri, 01 May 2026 12:00:00 GMT"),
+        Fault(drop=True),
+    ],
+)
+def test_a_server_in_trouble_is_asked_later(
+    gms: GmsDouble, target: DataHubTarget, fault: Fault
+) -> None:
+    """By the daemon: the client itself would block its thread for half a minute."""
+    gms.script(fault)
+
+    with pytest.raises(TransientTargetError):
+        target.emit(lineage())
+
+    assert len(gms.requests) == 1
+
+
+def test_telling_again_after_a_lost_answer_changes_nothing(
+    gms: GmsDouble, target: DataHubTarget
+) -> None:
+    """The batch was stored, the answer was not seen."""
+    gms.script(Fault(drop=True))
+    with pytest.raises(TransientTargetError):
+        target.emit(lineage())
+    stored = gms.state
+
+    assert target.emit(lineage()) == []
+    assert gms.state == stored
+
+
+def test_a_hanging_server_is_left(gms: GmsDouble) -> None:
+    """After the time-out of the option."""
+    gms.script(Fault(hang=True))
+    target = DataHubTarget(server=gms.url, create_platform=False, timeout_seconds=0.05)
+
+    with pytest.raises(TransientTargetError, match="does not answer: ReadTimeout"):
+        target.emit(lineage())
+    target.close()
+
+
+def test_a_server_that_is_not_there() -> None:
+    """It may come back."""
+    with GmsDouble() as gone:
+        pass
+    target = DataHubTarget(server=gone.url)
+
+    with pytest.raises(TransientTargetError, match=r"DataHubTarget\.server"):
+        target.emit(lineage())
+
+
+def test_a_login_page_is_not_success(gms: GmsDouble, target: DataHubTarget) -> None:
+    """A redirect would turn the request into a GET that is answered with 200."""
+    gms.script(Fault(status=302, location=f"{gms.url}/config"))
+
+    with pytest.raises(TargetUnavailable, match=r"answers 302: DataHubTarget\.server"):
+        target.emit(lineage())
+
+
+def test_something_that_is_not_gms(gms: GmsDouble, target: DataHubTarget) -> None:
+    """Found before anything counts as delivered."""
+    gms.config = {"app": "something else"}
+
+    with pytest.raises(TargetUnavailable, match=r"DataHubTarget\.server"):
+        target.emit(lineage())
+
+    assert gms.requests == []
+
+
+def test_a_failure_in_the_middle_keeps_what_was_stored(
+    gms: GmsDouble, target: DataHubTarget
+) -> None:
+    """The next try tells everything again, to the same end."""
+    target.batch_size = 10
+    target.close()
+    target.emit(datasets(10))
+    gms.script(Fault(status=503))
+    with pytest.raises(TransientTargetError):
+        target.emit(datasets(30))
+
+    target.emit(datasets(30))
+
+    assert len(gms.aspects) == 30
+
+
+# ------------------------------------------------------------------------ the token
+
+
+def test_a_new_token_is_taken_without_a_restart(
+    gms: GmsDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read at each emission."""
+    monkeypatch.setenv("DATAHUB_TOKEN", "old")
+    gms.token = "old"
+    target = DataHubTarget(server=gms.url, token="env:DATAHUB_TOKEN", create_platform=False)
+    target.emit(lineage())
+
+    gms.token = "new"
+    with pytest.raises(TargetUnavailable):
+        target.emit(lineage())
+    monkeypatch.setenv("DATAHUB_TOKEN", "new")
+
+    assert target.emit(lineage()) == []
+    target.close()
+    assert target.token == SecretText("env:DATAHUB_TOKEN")
+
+
+def test_a_platform_that_may_not_be_named_stops_nothing(
+    gms: GmsDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It needs a privilege of its own; without it only the name and logo are missing."""
+    gms.refuse(PLATFORM_URN, status=403)
+    target = DataHubTarget(server=gms.url)
+
+    with caplog.at_level(logging.WARNING):
+        assert target.emit(lineage()) == []
+        assert target.emit(lineage()) == []
+    target.close()
+
+    assert caplog.text.count("was not told of the platform flyte") == 1
+
+
+# ---------------------------------------------------------------------------- check
+
+
+def test_check_changes_nothing(gms: GmsDouble) -> None:
+    """It reaches the server with the token."""
+    gms.token = "right"
+    target = DataHubTarget(server=gms.url, token="right")
+
+    target.check()
+    target.close()
+
+    assert gms.requests == []
+
+
+@pytest.mark.parametrize("token", ["wrong", None])
+def test_check_finds_a_wrong_token(gms: GmsDouble, token: str | None) -> None:
+    """Before the first delivery does."""
+    gms.token = "right"
+    target = DataHubTarget(server=gms.url, token=token)
+
+    with pytest.raises(ConfigError, match=r"answers 401: DataHubTarget\.token"):
+        target.check()
+    target.close()
+
+
+def test_check_finds_a_server_that_is_not_there() -> None:
+    """In one line that names the option."""
+    with GmsDouble() as gone:
+        pass
+
+    with pytest.raises(ConfigError, match=r"does not answer.*DataHubTarget\.server"):
+        DataHubTarget(server=gone.url).check()
+
+
+def test_hundreds_of_tasks_need_few_requests(gms: GmsDouble, target: DataHubTarget) -> None:
+    """A tenth of a request for each task, where one for each proposal is usual."""
+    pipeline = PipelineId(project="shop", domain="production", name="wide")
+    tasks = tuple(
+        Task(pipeline=pipeline, name=f"t{number}", as_of=NOW, version=Version(version="v1"))
+        for number in range(100)
+    )
+
+    target.emit(Lineage(execution=EXECUTION, started_at=NOW, tasks=tasks))
+
+    assert len(gms.requests) == 2
