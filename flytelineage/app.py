@@ -7,6 +7,7 @@ none of them, so that `--help` stays quick.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -387,8 +388,9 @@ class FlyteLineage(StrictApplication):
         """The three loops over these parts."""
         from flytelineage.daemon import Daemon
         from flytelineage.objects import ObjectReader
+        from flytelineage.testing import crash
 
-        return Daemon(
+        daemon = Daemon(
             parent=self,
             source=source,
             store=store,
@@ -400,6 +402,9 @@ class FlyteLineage(StrictApplication):
             exclude=self.exclude,
             emit=self.emit,
         )
+        if setting := os.environ.get(crash.VARIABLE):
+            daemon.on_step = crash.crash_at(setting)
+        return daemon
 
     def _make(self, group: PluginGroup, plugin: Any, trait: str, **traits: Any) -> Any:
         try:
@@ -449,7 +454,5 @@ def _failed(app: FlyteLineage, exc: Exception, text: str) -> int:
 
 def _reader_has_gone() -> int:
     # What is still buffered cannot be written either, and Python would complain at exit.
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1

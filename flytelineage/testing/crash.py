@@ -1,7 +1,8 @@
 """Kills the process at a named step, as a power cut would: no handler runs.
 
-Switched on by `FLYTELINEAGE_CRASH_AT=STEP:COUNT`: at the COUNT-th pass of the step the
-process sends itself SIGKILL. The steps are those that `daemon.Daemon` reports.
+Switched on by `FLYTELINEAGE_CRASH_AT=STEP[:COUNT[:SIGNAL]]`: at the COUNT-th pass of the
+step the process sends itself SIGKILL, or another signal: SIGSTOP freezes it there. The
+steps are those that `daemon.Daemon` reports.
 """
 
 from __future__ import annotations
@@ -33,19 +34,21 @@ def crash_at(setting: str) -> Callable[[str], None]:
     """A function to be called at each step, which kills at the one that was asked for.
 
     Args:
-        setting: `STEP:COUNT`, e.g. `recorded:5`; the count is 1 where it is left out.
+        setting: E.g. `recorded`, `recorded:5`, `emitted:1:SIGSTOP`.
     """
-    step, _, count = setting.partition(":")
+    step, _, rest = setting.partition(":")
+    count, _, name = rest.partition(":")
+    number = signal.Signals[name or "SIGKILL"]
     left = int(count or 1)
     lock = threading.Lock()
 
-    def reached(name: str) -> None:
+    def reached(passed: str) -> None:
         nonlocal left
-        if name != step:
+        if passed != step:
             return
         with lock:
             left -= 1
-            if left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if left == 0:
+                os.kill(os.getpid(), number)
 
     return reached
