@@ -120,7 +120,7 @@ def _upsert(database: Database) -> Any:
     """A row that is leased keeps its lease; one that backs off keeps its pace."""
     insert = database.insert(delivery)
     new, old = insert.excluded, delivery.c
-    settled = old.state.in_(("delivered", "given_up"))
+    settled = _is(old.state, "delivered", "given_up")
     told = and_(settled, old.digest == new.digest, old.forced == 0)
     due_at = case(
         (told, None),
@@ -192,6 +192,11 @@ def doubt(connection: Connection, lease: DeliveryLease, now: int) -> None:
     )
 
 
+def _is(state: Any, *states: str) -> Any:
+    """One of these states; `IN` cannot be part of a statement with many rows."""
+    return or_(*(state == one for one in states))
+
+
 _FORCE = (
     update(delivery)
     .where(delivery.c.execution == bindparam("of"), delivery.c.target == bindparam("at"))
@@ -199,12 +204,12 @@ _FORCE = (
         wanted=delivery.c.wanted + 1,
         forced=delivery.c.wanted + 1,
         wanted_at=case(
-            (delivery.c.state.in_(("due", "held")), delivery.c.wanted_at), else_=bindparam("now")
+            (_is(delivery.c.state, "due", "held"), delivery.c.wanted_at), else_=bindparam("now")
         ),
         due_at=case(
-            (delivery.c.state.in_(("due", "held")), delivery.c.due_at), else_=bindparam("now")
+            (_is(delivery.c.state, "due", "held"), delivery.c.due_at), else_=bindparam("now")
         ),
-        attempts=case((delivery.c.state.in_(("due", "held")), delivery.c.attempts), else_=0),
+        attempts=case((_is(delivery.c.state, "due", "held"), delivery.c.attempts), else_=0),
         state=case((delivery.c.state == "held", "held"), else_="due"),
     )
 )
