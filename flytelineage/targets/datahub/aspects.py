@@ -183,34 +183,17 @@ class Describer:
 
     def _io(self, about: Subject, io: IO) -> Iterator[Proposal]:
         """The edges; those that may not be all are added to what DataHub has."""
-        inputs = [self._edge(edge, about.at) for edge in io.inputs]
-        outputs = [self._edge(edge, about.at) for edge in io.outputs]
-        upstream = [self._edge(edge, about.at) for edge in io.upstream]
-        columns = [self._column(edge) for edge in io.columns]
+        edges = _Edges(
+            inputs=[self._edge(edge, about.at) for edge in io.inputs],
+            outputs=[self._edge(edge, about.at) for edge in io.outputs],
+            upstream=[self._edge(edge, about.at) for edge in io.upstream],
+            columns=[self._column(edge) for edge in io.columns],
+        )
         if io.complete:
-            yield about.upsert(
-                m.DataJobInputOutputClass(
-                    # Required; an entry here could not be patched away later.
-                    inputDatasets=[],
-                    outputDatasets=[],
-                    inputDatasetEdges=inputs,
-                    outputDatasetEdges=outputs,
-                    inputDatajobEdges=upstream,
-                    fineGrainedLineages=columns or None,
-                ),
-                "io",
-            )
-            return
-        added = DataJobPatchBuilder(about.urn, system_metadata=about.system_metadata())
-        for edge in inputs:
-            added.add_input_dataset(edge)
-        for edge in outputs:
-            added.add_output_dataset(edge)
-        for edge in upstream:
-            added.add_input_datajob(edge)
-        for column in columns:
-            added.add_fine_grained_lineage(column)
-        yield from about.patch(added, "io")
+            yield about.upsert(edges.whole(), "io")
+        else:
+            added = DataJobPatchBuilder(about.urn, system_metadata=about.system_metadata())
+            yield from about.patch(edges.add_to(added), "io")
 
     def _edge(self, edge: Edge | TaskEdge, at: datetime) -> m.EdgeClass:
         # The time is a property and not the edge's own: DataHub hides edges by their
@@ -246,8 +229,7 @@ class Describer:
             )
         elif dataset.properties or dataset.storage:
             yield from _patched_properties(about, dataset.properties, dataset.storage)
-        if dataset.schema_ and dataset.schema_.fields:
-            yield self._schema(about, dataset)
+        yield from self._schema(about, dataset)
         yield from self._people(about, dataset.ownership, dataset.tags)
 
     def _foreign_dataset(self, about: Subject, dataset: Dataset) -> Iterator[Proposal]:
@@ -259,16 +241,15 @@ class Describer:
         # The platform's own source knows best what the dataset is called.
         properties = dataset.properties and dataset.properties.model_copy(update={"name": None})
         yield from _patched_properties(about, properties, dataset.storage)
-        if self.foreign_schemas and dataset.schema_ and dataset.schema_.fields:
-            yield self._schema(about, dataset)
+        if self.foreign_schemas:
+            yield from self._schema(about, dataset)
         yield from self._people(about, dataset.ownership, dataset.tags, add=True)
 
-    def _schema(self, about: Subject, dataset: Dataset) -> Proposal:
-        platform = self.urns.platform_of(dataset.id)
-        assert dataset.schema_ is not None  # noqa: S101 - both callers looked
-        return about.upsert(
-            schema_metadata(dataset.schema_, name=dataset.name, platform=platform), "schema"
-        )
+    def _schema(self, about: Subject, dataset: Dataset) -> Iterator[Proposal]:
+        if dataset.schema_ and dataset.schema_.fields:
+            platform = self.urns.platform_of(dataset.id)
+            value = schema_metadata(dataset.schema_, name=dataset.name, platform=platform)
+            yield about.upsert(value, "schema")
 
     def _dataset_folders(self, id: DatasetId) -> list[tuple[str, str | None]]:
         """Project, domain, and the task within its workflow."""
@@ -276,6 +257,40 @@ class Describer:
         folders: list[tuple[str, str | None]] = [(instance, instance)] if instance else []
         *above, last = id.name.split(".", 2)
         return [*folders, *((name, None) for name in (*above, last.rpartition(".")[0]) if name)]
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """The edges of a job in DataHub's words."""
+
+    inputs: list[m.EdgeClass]
+    outputs: list[m.EdgeClass]
+    upstream: list[m.EdgeClass]
+    columns: list[m.FineGrainedLineageClass]
+
+    def whole(self) -> m.DataJobInputOutputClass:
+        """These and no others."""
+        return m.DataJobInputOutputClass(
+            # Required; an entry here could not be patched away later.
+            inputDatasets=[],
+            outputDatasets=[],
+            inputDatasetEdges=self.inputs,
+            outputDatasetEdges=self.outputs,
+            inputDatajobEdges=self.upstream,
+            fineGrainedLineages=self.columns or None,
+        )
+
+    def add_to(self, patch: DataJobPatchBuilder) -> DataJobPatchBuilder:
+        """These besides those that are there."""
+        for edge in self.inputs:
+            patch.add_input_dataset(edge)
+        for edge in self.outputs:
+            patch.add_output_dataset(edge)
+        for edge in self.upstream:
+            patch.add_input_datajob(edge)
+        for column in self.columns:
+            patch.add_fine_grained_lineage(column)
+        return patch
 
 
 _OWNER_TYPES = {
