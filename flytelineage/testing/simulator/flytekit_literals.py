@@ -246,7 +246,7 @@ def _file_system() -> Any:
     from fsspec import AbstractFileSystem
 
     class StorageFiles(AbstractFileSystem):  # type: ignore[misc]
-        cachable = False
+        cachable = False  # codespell:ignore cachable
         protocol = ("s3", "file")
 
         def __init__(self, storage: Storage) -> None:
