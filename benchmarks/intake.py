@@ -101,10 +101,10 @@ def fill(url: str, count: int) -> None:
 # ------------------------------------------------------------------ the consumers
 
 
-def one_by_one(url: str, count: int, pollers: int, folder: str) -> None:
+def one_by_one(url: str, count: int, pollers: int, store) -> None:
     from flytelineage.events import decode
 
-    sqs, store = client(), open_store(folder)
+    sqs = client()
     done = 0
     while done < count:
         received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, WaitTimeSeconds=1)
@@ -115,7 +115,7 @@ def one_by_one(url: str, count: int, pollers: int, folder: str) -> None:
             done += 1
 
 
-def bare(url: str, count: int, pollers: int, folder: str) -> None:
+def bare(url: str, count: int, pollers: int, store) -> None:
     from flytelineage.events import decode
 
     sqs, lock = client(), threading.Lock()
@@ -140,19 +140,30 @@ def bare(url: str, count: int, pollers: int, folder: str) -> None:
     run(poll, pollers)
 
 
-def flytelineage(url: str, count: int, pollers: int, folder: str) -> None:
+def flytelineage(url: str, count: int, pollers: int, store) -> None:
     from flytelineage.daemon import Daemon
     from flytelineage.objects import ObjectReader
     from flytelineage.sources.sqs import SqsSource
 
     source = SqsSource(queue=url, region="us-east-1", wait_seconds=1)
-    daemon = Daemon(source=source, store=open_store(folder), targets={}, reader=ObjectReader())
+    daemon = Daemon(source=source, store=store, targets={}, reader=ObjectReader())
 
     def poll() -> None:
         while daemon.report.events < count:
             daemon.intake()
 
     run(poll, pollers)
+
+
+def warm_up() -> None:
+    """Import all that a consumer needs: that is not what is measured."""
+    from flytelineage.daemon import Daemon  # noqa: F401
+    from flytelineage.events import decode
+    from flytelineage.sources.sqs import SqsSource  # noqa: F401
+
+    client()
+    for body in bodies(2):
+        decode(body, received_at=datetime.now(timezone.utc))
 
 
 def open_store(folder: str):
@@ -176,11 +187,11 @@ CONSUMERS = {"one by one": one_by_one, "bare boto3": bare, "flytelineage": flyte
 
 def consume(name: str, url: str, count: int, pollers: int) -> None:
     """Run one consumer and print what it took, as JSON."""
-    bodies(1)  # the imports are not what is measured
-    client()
     with tempfile.TemporaryDirectory() as folder:
+        store = open_store(folder)
+        warm_up()
         before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-        CONSUMERS[name](url, count, pollers, folder)
+        CONSUMERS[name](url, count, pollers, store)
         seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(json.dumps({"seconds": seconds, "cpu": cpu, "count": count}))
@@ -192,8 +203,15 @@ def consume(name: str, url: str, count: int, pollers: int) -> None:
 def measure(name: str, count: int, pollers: int, latency: float) -> dict[str, float]:
     """One consumer against a fresh server, both in processes of their own."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "flytelineage.testing.sqs", "--queue", "bench"]
-        + ["--latency", str(latency)],
+        [
+            sys.executable,
+            "-m",
+            "flytelineage.testing.sqs",
+            "--queue",
+            "bench",
+            "--latency",
+            str(latency),
+        ],
         cwd=HERE,
         stdout=subprocess.PIPE,
         text=True,
@@ -211,8 +229,18 @@ def measure(name: str, count: int, pollers: int, latency: float) -> dict[str, fl
         url = client().get_queue_url(QueueName="bench")["QueueUrl"]
         fill(url, count)
         answer = subprocess.run(
-            [sys.executable, __file__, "--consume", name, "--url", url]
-            + ["--messages", str(count), "--pollers", str(pollers)],
+            [
+                sys.executable,
+                __file__,
+                "--consume",
+                name,
+                "--url",
+                url,
+                "--messages",
+                str(count),
+                "--pollers",
+                str(pollers),
+            ],
             env=environment,
             cwd=HERE,
             check=True,
