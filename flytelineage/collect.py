@@ -26,10 +26,11 @@ from flytelineage.facts import Facts, Literals, NodeFacts
 from flytelineage.lineage import (
     Collected,
     Read,
-    leaves,
     outcome,
     pipeline_key,
     start_node,
+    task_nodes,
+    wrappers,
 )
 from flytelineage.literals import Reference
 
@@ -202,12 +203,13 @@ class _Wanted:
 
 
 def _wanted(facts: Facts) -> list[_Wanted]:
-    """Both sides of each leaf that succeeded, and what went in and out at the top."""
-    wanted = []
-    for node in leaves(facts):
+    """Both sides of each task that succeeded, and what went in and out at the top."""
+    wanted, wrapping = [], wrappers(facts)
+    for node in task_nodes(facts):
         if node.succeeded:
             wanted.append(_Wanted(node.id, "inputs", node.inputs, node.ended_at))
-            wanted.append(_Wanted(node.id, "outputs", _outputs(node), node.ended_at))
+            if node.id not in wrapping:
+                wanted.append(_Wanted(node.id, "outputs", _outputs(node), node.ended_at))
     start = start_node(facts)
     if start is not None and start.outputs:
         wanted.append(_Wanted(start.id, "outputs", start.outputs, start.ended_at))

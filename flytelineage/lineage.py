@@ -152,17 +152,21 @@ def missing_events(facts: Facts) -> list[str]:
     return lacking
 
 
-def leaves(facts: Facts) -> Iterator[NodeFacts]:
-    """The nodes that ran a task themselves: only they read and write.
+def task_nodes(facts: Facts) -> Iterator[NodeFacts]:
+    """The nodes that ran a task: only they read data."""
+    for node in facts.nodes.values():
+        if naming.task_of(node) is not None and node.launch_plan is None:
+            yield node
 
-    Start, end, sub-workflow, branch, gate, launch plan and dynamic parent copy what
-    others wrote.
+
+def wrappers(facts: Facts) -> frozenset[str]:
+    """Ids of the nodes that hand on what others wrote.
+
+    Start, end, sub-workflow, branch, gate and launch plan run no task; a dynamic node
+    runs one, but its outputs are those of its children.
     """
     parents = {node.parent for node in facts.nodes.values()}
-    for node in facts.nodes.values():
-        wrapper = node.id in parents or node.is_parent or node.launch_plan is not None
-        if naming.task_of(node) is not None and not wrapper:
-            yield node
+    return frozenset(n.id for n in facts.nodes.values() if n.id in parents or n.is_parent)
 
 
 def start_node(facts: Facts) -> NodeFacts | None:
@@ -185,7 +189,7 @@ def _heading(facts: Facts, collected: Collected, phase: str) -> Lineage:
 
 
 class _Use(NamedTuple):
-    """A piece of data in the hands of a leaf node."""
+    """A piece of data in the hands of a task."""
 
     reference: Reference
     key: str
@@ -237,17 +241,20 @@ class _Builder:
     # ------------------------------------------------------------ nodes and tasks
 
     @cached_property
-    def leaves(self) -> tuple[NodeFacts, ...]:
+    def nodes(self) -> tuple[NodeFacts, ...]:
         """The nodes that ran a task, in node order."""
-        return tuple(sorted(leaves(self.facts), key=lambda node: naming.natural(node.id)))
+        return tuple(sorted(task_nodes(self.facts), key=lambda node: naming.natural(node.id)))
 
     @cached_property
-    def _task_nodes(self) -> dict[TaskId, list[NodeFacts]]:
-        """The nodes of each task that is told, wrappers included."""
+    def _wrappers(self) -> frozenset[str]:
+        return wrappers(self.facts)
+
+    @cached_property
+    def _nodes_by_task(self) -> dict[TaskId, list[NodeFacts]]:
+        """The nodes of each task."""
         found: dict[TaskId, list[NodeFacts]] = defaultdict(list)
-        for node in sorted(self.facts.nodes.values(), key=lambda n: naming.natural(n.id)):
-            if naming.task_of(node) is not None:
-                found[self._task_id(node)].append(node)
+        for node in self.nodes:
+            found[self._task_id(node)].append(node)
         return found
 
     @cached_property
@@ -293,12 +300,12 @@ class _Builder:
         return read is not None and not read.problems
 
     def _held(self, node: NodeFacts) -> Iterator[tuple[Reference, str]]:
-        """What a succeeded leaf's outputs hold and its inputs do not, by key.
+        """What a succeeded task's outputs hold and its inputs do not, by key.
 
         A task may return what it was given: that it did not write. While its inputs are
         not known, only a path that names the node shows that it wrote.
         """
-        if not node.succeeded:
+        if not node.succeeded or node.id in self._wrappers:
             return
         given = {_key(reference.uri) for reference in self._references(self.known.inputs, node)}
         sure = self._known_whole(self.known.inputs, node)
@@ -317,7 +324,7 @@ class _Builder:
 
     def _register(self) -> None:
         """Give a name to all raw output that this execution is the first to have."""
-        for node in self.leaves:
+        for node in self.nodes:
             artifacts = naming.artifacts(node.interface, self.pipeline)
             task = self._task_id(node).local
             for reference, key in self._held(node):
@@ -342,38 +349,38 @@ class _Builder:
 
     @cached_property
     def _reads(self) -> dict[str, tuple[_Use, ...]]:
-        """What each succeeded leaf was given, by node id."""
+        """What each succeeded task was given, by node id."""
         return {
             node.id: tuple(
                 _Use(reference, _key(reference.uri), self._name(reference.uri))
                 for reference in self._references(self.known.inputs, node)
             )
-            for node in self.leaves
+            for node in self.nodes
             if node.succeeded
         }
 
     @cached_property
     def _writes(self) -> dict[str, tuple[_Use, ...]]:
-        """What each succeeded leaf produced or took from the cache, by node id."""
+        """What each succeeded task produced or took from the cache, by node id."""
         return {
             node.id: tuple(
                 _Use(reference, key, self._name(reference.uri))
                 for reference, key in self._held(node)
             )
-            for node in self.leaves
+            for node in self.nodes
         }
 
     @cached_property
     def _producers(self) -> dict[str, list[NodeFacts]]:
-        """The leaves that produced each piece of data, by key."""
+        """The nodes that produced each piece of data, by key."""
         producers: dict[str, list[NodeFacts]] = defaultdict(list)
-        for node in self.leaves:
+        for node in self.nodes:
             for key in sorted({use.key for use in self._writes[node.id]}):
                 producers[key].append(node)
         return producers
 
     def _upstream(self, node: NodeFacts) -> Iterator[NodeFacts]:
-        """The leaves that produced what this one read, each once."""
+        """The nodes that produced what this one read, each once."""
         found = {}
         for use in self._reads.get(node.id, ()):
             producers = self._producers.get(use.key, [])
@@ -399,7 +406,7 @@ class _Builder:
         )
 
     def _tasks(self) -> tuple[Task, ...]:
-        tasks = [self._task(id, nodes) for id, nodes in self._task_nodes.items()]
+        tasks = [self._task(id, nodes) for id, nodes in self._nodes_by_task.items()]
         tasks.extend(
             Task.of(
                 TaskId(pipeline=self.pipeline, name=name),
@@ -455,17 +462,17 @@ class _Builder:
         uses = (*self._reads[node.id], *self._writes[node.id])
         return (
             self._known_whole(self.known.inputs, node)
-            and self._known_whole(self.known.outputs, node)
+            and (node.id in self._wrappers or self._known_whole(self.known.outputs, node))
             and all(use.dataset is not None for use in uses)
         )
 
     def _datasets(self) -> tuple[Dataset, ...]:
-        """Every dataset that a leaf or the workflow touched, oldest touch first."""
+        """Every dataset that a task or the workflow touched."""
         if not self.succeeded:
             return ()
         found: dict[DatasetId, Dataset] = {}
         touched: dict[DatasetId, datetime] = {}
-        for node in self.leaves:
+        for node in self.nodes:
             written = {use.dataset: use for use in self._writes[node.id] if use.dataset}
             read = {use.dataset for use in self._reads.get(node.id, ()) if use.dataset}
             for id in read | written.keys():
@@ -510,7 +517,7 @@ class _Builder:
     def _written(self) -> dict[DatasetId, tuple[Reference, ...]]:
         """What this execution wrote itself, by dataset, in the order of variables."""
         written: dict[DatasetId, list[Reference]] = defaultdict(list)
-        for node in self.leaves:
+        for node in self.nodes:
             if not self._fetched(node):
                 for use in self._writes[node.id]:
                     if use.dataset is not None:
@@ -560,7 +567,7 @@ class _Builder:
 
     def _task_runs(self) -> Iterator[Run]:
         """A run for each attempt; a node without task events had one all the same."""
-        for node in self.leaves:
+        for node in self.nodes:
             *earlier, final = node.attempts or (None,)
             for attempt in earlier:
                 if attempt is not None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from flytelineage.entities import Dataset, Lineage, Pipeline, Task, digest
+from flytelineage.entities import Entity, Lineage, Task, digest
 from flytelineage.store import Claim
 
 _FOR_GOOD = datetime.max.replace(tzinfo=timezone.utc)
@@ -21,7 +21,7 @@ def claims_of(lineage: Lineage) -> list[Claim]:
     """One claim for each aspect that is known; runs are told in any case."""
     return [
         Claim(entity.urn, aspect, _stamp(entity, lineage), _digest(value))
-        for entity in (*lineage.pipelines, *lineage.tasks, *lineage.datasets)
+        for entity in lineage.entities()
         for aspect, value in entity.aspects()
     ]
 
@@ -51,7 +51,7 @@ def stay(lineage: Lineage, claims: Sequence[Claim], tell: Collection[tuple[str, 
     )
 
 
-def _stamp(entity: Pipeline | Task | Dataset, lineage: Lineage) -> datetime:
+def _stamp(entity: Entity, lineage: Lineage) -> datetime:
     if isinstance(entity, Task) and entity.retired:
         return _FOR_GOOD
     return entity.as_of or lineage.started_at or datetime.min.replace(tzinfo=timezone.utc)

@@ -26,6 +26,7 @@ from flytelineage.testing.simulator import (
     Task,
     Workflow,
     simulate,
+    simulate_samples,
     single_task,
 )
 from tests.found import all_bodies, comparable, replay, told
@@ -339,6 +340,20 @@ def test_scope_of_what_is_stored_and_told(storage, tmp_path):
 
     assert (domain.events, nothing) == (0, [])
     assert (workflow.executions, untold) == (1, [])
+
+
+def test_the_samples_mixed_up(storage, tmp_path):
+    """Branches, maps, dynamic nodes, caches, failures and joined pipelines in disorder."""
+    streams = simulate_samples(storage, start=START, fast=True)
+    bodies = [body for one in streams for body in one.shuffled(3).duplicated(1).bodies("v2")]
+
+    report, found = replay(bodies, tmp_path / "run")
+
+    by_name = {one.execution.name: one for one in found}
+    assert not report.failed
+    for stream in streams:
+        lineage = by_name[stream.execution.name]
+        assert comparable(told(lineage)) == comparable(stream.truth)
 
 
 def test_random_workflows_in_random_order(storage, tmp_path):
