@@ -39,12 +39,18 @@ class Columns(NamedTuple):
 
 def columns(schema: Schema) -> Columns:
     """The columns of a schema in their own order."""
-    typed = [(field, athena_type(field)) for field in schema.fields]
-    kept = [(f, spelt) for f, spelt in typed if spelt and len(spelt.encode()) <= _TYPE_BYTES]
+    kept: list[tuple[Field, str]] = []
+    left_out: list[str] = []
+    for field in schema.fields:
+        spelt = athena_type(field)
+        if spelt and len(spelt.encode()) <= _TYPE_BYTES:
+            kept.append((field, spelt))
+        else:
+            left_out.append(field.name)
     names = _distinct(_column_name(field.name) for field, _ in kept)
     return Columns(
         [_column(field, name, spelt) for (field, spelt), name in zip(kept, names, strict=True)],
-        sorted({f.name for f in schema.fields} - {f.name for f, _ in kept}),
+        left_out,
     )
 
 
