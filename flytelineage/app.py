@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, List, TraitError, Unicode
-from traitlets.config import Configurable
+from traitlets.config import Config, Configurable
 
 from flytelineage import __version__, commands
 from flytelineage.commands import COMMANDS, Command
@@ -177,8 +177,8 @@ class FlyteLineage(StrictApplication):
     state_dir = Unicode(
         ".",
         help="""
-        The directory that a relative `Store.path` starts at. It must exist, on a local disk
-        that survives a restart. Has no effect where the store is a PostgreSQL.
+        The directory of the SQLite store, which must exist, on a local disk that survives a
+        restart. Has no effect where `Store.path` or `Store.url` is set.
 
         Example: c.FlyteLineage.state_dir = "/var/lib/flytelineage"
         """,
@@ -311,7 +311,7 @@ class FlyteLineage(StrictApplication):
         held = "" if self.emit else " (emit is off: held until `retry --held`)"
         return (
             f"flytelineage {self.version}: from {source.describe()} "
-            f"through {commands.place_of(store)} to {told}{held}. {GUESSED_NAMES}"
+            f"through {store.describe()} to {told}{held}. {GUESSED_NAMES}"
         )
 
     @classmethod
@@ -325,6 +325,10 @@ class FlyteLineage(StrictApplication):
     def warnings(self) -> list[str]:
         """What is in order, but should be known."""
         return [GUESSED_NAMES]
+
+    def with_options(self, options: Mapping[str, Mapping[str, Any]]) -> FlyteLineage:
+        """Another program that has these options by class, and none of this one's."""
+        return type(self)(config=Config(options))
 
     def build_source(self, plugin: str | type | None = None, **traits: Any) -> Source:
         """The source that is configured, or another one; not connected.
@@ -367,17 +371,32 @@ class FlyteLineage(StrictApplication):
         return [self._make(TRANSFORMS, plugin, "transforms") for plugin in self.transforms]
 
     def build_store(self, **traits: Any) -> Store:
-        """The store, not open; the path of a file starts at `state_dir`."""
+        """The store, not open; a file in `state_dir` unless it says otherwise."""
         from flytelineage.store import Store
 
-        store = Store(parent=self, **traits)
-        store.path = str(Path(self.state_dir).expanduser() / store.path)
-        return store
+        return Store(parent=self, **traits)
+
+    def store_is_new(self, store: Store | None = None) -> bool:
+        """Whether nothing is stored yet; unknown, so False, for a database server."""
+        store = store or self.build_store()
+        return not store.url and not self._file_of(store).exists()
+
+    def _file_of(self, store: Store) -> Path:
+        return Path(store.path or Path(self.state_dir, "flytelineage.sqlite3"))
 
     @contextmanager
     def opened_store(self, *, exclusive: bool = False, **traits: Any) -> Iterator[Store]:
-        """The store, open until the block ends."""
+        """The store, open until the block ends; a new one is made only if `exclusive`.
+
+        Raises:
+            ConfigError: It cannot be opened, or there is none to look at.
+        """
         store = self.build_store(**traits)
+        if not exclusive and self.store_is_new(store):
+            raise ConfigError(
+                f"There is no store at {self._file_of(store)}: run this where the daemon runs, or set "
+                "FlyteLineage.state_dir or Store.url as it is set there"
+            )
         store.open(exclusive=exclusive)
         try:
             yield store

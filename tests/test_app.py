@@ -438,7 +438,7 @@ class TestDaemon:
         assert (ended.code, ended.out) == (0, "")
         (start,) = [line for line in ended.err.splitlines() if " from " in line]
         assert "from queue flyte-events in eu-west-1" in start
-        assert "through SQLite file flytelineage.sqlite3 to file" in start
+        assert f"through SQLite {tmp_path}/flytelineage.sqlite3 to file" in start
         assert "guessed" in start
         assert (tmp_path / "flytelineage.sqlite3").exists()
 
@@ -460,7 +460,7 @@ class TestDaemon:
 
         assert "queue mine in us-west-2" in ended.err
 
-    @pytest.mark.parametrize("pattern", ["a/b/c/d/", "/x"])
+    @pytest.mark.parametrize("pattern", ["a//b", "/x"])
     def test_pattern_that_is_none(self, run: Run, pattern: str) -> None:
         """A glob with empty parts would match nothing, silently."""
         ended = run(IDLE, "--sqs-queue=q", f"--FlyteLineage.include={pattern}")

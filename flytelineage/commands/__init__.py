@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from traitlets.config import LoggingConfigurable
 
@@ -38,7 +37,7 @@ class Entry(NamedTuple):
 
 COMMANDS: Mapping[str, Entry] = {
     "demo": Entry(
-        "flytelineage.demo:Demo", "watch sample workflows become lineage, with nothing to set up"
+        "flytelineage.commands.demo:Demo", "watch sample workflows become lineage, with nothing to set up"
     ),
     "replay": Entry("flytelineage.commands.replay:Replay", "process recorded messages, then exit"),
     "check": Entry(
@@ -67,7 +66,7 @@ def load(name: str) -> type[Command]:
     module, _, found = COMMANDS[name].path.partition(":")
     try:
         command: type[Command] = getattr(import_module(module), found)
-    except ModuleNotFoundError as exc:
+    except (ImportError, AttributeError) as exc:
         raise ConfigError(
             f"The command {name} cannot be loaded: {exc}. Type: pip install 'flytelineage[all]'"
         ) from exc
@@ -107,6 +106,9 @@ class Program(Protocol):
     def loaded_config_files(self) -> list[str]:
         """The configuration files that were read."""
 
+    def with_options(self, options: Mapping[str, Mapping[str, Any]]) -> Program:
+        """Another program that has these options by class, and none of this one's."""
+
     def build_source(self, plugin: str | type | None = None, **traits: Any) -> Source:
         """The source that is configured, or another one; not connected.
 
@@ -127,10 +129,18 @@ class Program(Protocol):
     def build_transforms(self) -> list[Transform]:
         """The transforms in the order in which they are applied."""
 
+    def store_is_new(self) -> bool:
+        """Whether nothing is stored yet; unknown, so False, for a database server."""
+
     def opened_store(
         self, *, exclusive: bool = False, **traits: Any
     ) -> AbstractContextManager[Store]:
-        """The store, open, to be used in a `with` statement."""
+        """The store, open, to be used in a `with` statement.
+
+        Args:
+            exclusive: No other process may use it; it is made if there is none.
+            traits: Options of the store that come before those that are configured.
+        """
 
     def build_daemon(self, source: Source, store: Store, targets: Mapping[str, Target]) -> Daemon:
         """The three loops over these parts."""
@@ -212,14 +222,6 @@ def execution_id(text: str, instance: str) -> ExecutionId:
     if len(parts) != 3 or not all(parts):
         raise ConfigError(f"{text!r} is no execution: type project/domain/name")
     return ExecutionId(instance=instance, project=parts[0], domain=parts[1], name=parts[2])
-
-
-def place_of(store: Store) -> str:
-    """Where a store is, in a few words, without user and password."""
-    if not store.url:
-        return f"SQLite file {store.path}"
-    parts = urlsplit(store.url.reveal())
-    return f"{parts.scheme.partition('+')[0]}://{parts.hostname or ''}{parts.path}"
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from traitlets import Bool, TraitError
 
-from flytelineage.commands import Command, Program, place_of, say
+from flytelineage.commands import Command, Program, say
 from flytelineage.errors import FlyteLineageError
 from flytelineage.options import redact
 
@@ -76,8 +76,7 @@ class Check(Command):
             self._fine += [f"transforms: {count}"] if count else []
         self._check_patterns(program)
         if self.connect:
-            with self._collecting("store"), program.opened_store() as store:
-                self._fine.append(f"store: {place_of(store)}")
+            self._check_store(program)
 
     def _check_patterns(self, program: Program) -> None:
         from flytelineage.scope import Scope
@@ -85,6 +84,14 @@ class Check(Command):
         for trait in ("include", "exclude"):
             with self._collecting(trait):
                 Scope(**{trait: getattr(program, trait)})
+
+    def _check_store(self, program: Program) -> None:
+        if program.store_is_new():
+            # Not made here: whoever checks may be another user than the daemon.
+            self._fine.append("store: a new SQLite file will be made")
+            return
+        with self._collecting("store"), program.opened_store() as store:
+            self._fine.append(f"store: {store.describe()}")
 
     def _probe(self, what: str, part: Any, description: str) -> None:
         try:

@@ -32,7 +32,7 @@ class Export(Command):
         execution = execution_id(self.one(arguments), program.instance)
         count = 0
         with program.opened_store() as store:
-            for event in store.export(execution):
+            for event in store.events(execution):
                 say(json.dumps(events.body(event)))
                 count += 1
         if not count:

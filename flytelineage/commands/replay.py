@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from flytelineage.targets import Target
 
 _SHOWN = 10
-"""How many executions of a kind are named; `status` tells all of a store that is kept."""
+"""How many of a kind are named; `status` tells all of a store that is kept."""
+
+_REASONS = 3
+"""How many reasons are shown of each."""
 
 _STDOUT = "-"
 
@@ -73,7 +76,9 @@ class Replay(Command):
             daemon = program.build_daemon(source, store, targets)
             signals.on_stop(daemon.stop)
             report = daemon.replay()
-        self._tell(report, program, targets)
+            # Before the store goes, which alone knows the reasons.
+            reasons = _reasons(store.status())
+        self._tell(report, program, targets, reasons)
         if signals.received is not None:
             say("Stopped before the end", to_stderr=True)
             return 128 + signals.received
@@ -87,11 +92,21 @@ class Replay(Command):
                 "or choose where to write with --targets=file"
             )
 
-    def _tell(self, report: Report, program: Program, targets: Mapping[str, Target]) -> None:
+    def _tell(
+        self,
+        report: Report,
+        program: Program,
+        targets: Mapping[str, Target],
+        reasons: Mapping[str, Sequence[str]],
+    ) -> None:
         """Print the report where no lineage is printed."""
-        busy = any(getattr(target, "path", None) == _STDOUT for target in targets.values())
-        for line in _lines(report, held=not program.emit):
-            say(line, to_stderr=busy)
+        paths = {name: getattr(target, "path", "") for name, target in targets.items()}
+        lines = [*_intake(report), *_told(report, paths, held=not program.emit)]
+        for title, noun, items in _left(report):
+            if items:
+                lines += [f"{title} {_number(len(items), noun)}", *_listed(items, reasons)]
+        for line in lines:
+            say(line, to_stderr=_STDOUT in paths.values())
 
 
 @contextmanager
@@ -107,40 +122,52 @@ def _store(program: Program) -> Iterator[Store]:
             yield store
 
 
-def _lines(report: Report, *, held: bool) -> Iterator[str]:
-    yield f"Read {_number(report.messages, 'message')}: {_intake(report)}"
+def _reasons(status: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Why something is missing, by execution; or was not told, by `execution to target`."""
+    missing = {problem["execution"]: problem["reasons"] for problem in status["problems"]}
+    failed = {
+        f"{error['execution']} to {error['target']}": [error["error"]]
+        for error in status["errors"]
+        if error["error"]
+    }
+    return {**missing, **failed}
+
+
+def _intake(report: Report) -> Iterator[str]:
+    parts = [_number(report.events, "event")]
+    parts += [f"{report.duplicates} seen before"] if report.duplicates else []
+    parts += [f"{report.ignored} excluded"] if report.ignored else []
+    parts += [f"{report.quarantined} not readable"] if report.quarantined else []
+    yield f"Read {_number(report.messages, 'message')}: {', '.join(parts)}"
+
+
+def _told(report: Report, paths: Mapping[str, str], *, held: bool) -> Iterator[str]:
     yield f"Built the lineage of {_number(report.executions, 'execution')}"
     for target, count in sorted(report.delivered.items()):
-        yield f"Told {target} of {_number(count, 'execution')}"
+        place = f" ({paths[target]})" if paths.get(target) else ""
+        yield f"Told {target}{place} of {_number(count, 'execution')}"
     if held:
         yield "Told nobody: FlyteLineage.emit is off"
-    yield from _listed("Could not tell the targets of", report.given_up)
-    yield from _listed("Did not tell all targets of", report.undelivered)
-    yield from _listed("Events are missing of", report.partial)
-    yield from _listed("Not everything could be read of", report.incomplete)
-    yield from _listed("Waiting for other executions to tell what they wrote:", report.waiting)
-    yield from _listed("Not built, for lack of a terminal event:", report.unbuilt)
 
 
-def _intake(report: Report) -> str:
-    parts = [_number(report.events, "event")]
-    if report.duplicates:
-        parts.append(f"{report.duplicates} seen before")
-    if report.ignored:
-        parts.append(f"{report.ignored} excluded")
-    if report.quarantined:
-        parts.append(f"{report.quarantined} not readable and put into quarantine")
-    return ", ".join(parts)
+def _left(report: Report) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """What a reader may care for: title, noun and list."""
+    yield "Given up", "delivery", report.given_up
+    yield "Not delivered", "delivery", report.undelivered
+    yield "Events are missing of", "execution", report.partial
+    yield "Not everything could be read of", "execution", report.incomplete
+    yield "Nobody is known to have written what was read by", "execution", report.waiting
+    yield "No event says that it ended, so nothing was built of", "execution", report.unbuilt
 
 
-def _listed(what: str, executions: Sequence[Any]) -> Iterator[str]:
-    if not executions:
-        return
-    yield f"{what} {_number(len(executions), 'execution')}"
-    yield from (f"  {execution}" for execution in executions[:_SHOWN])
-    if len(executions) > _SHOWN:
-        yield f"  and {len(executions) - _SHOWN} more"
+def _listed(items: Sequence[str], reasons: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for item in items[:_SHOWN]:
+        yield f"  {item}"
+        yield from (f"    {reason}" for reason in reasons.get(item, ())[:_REASONS])
+    if len(items) > _SHOWN:
+        yield f"  and {len(items) - _SHOWN} more"
 
 
 def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from traitlets import Bool
 
-from flytelineage.commands import Command, Program, say
+from flytelineage.commands import Command, Program, say, table
+
+_SHOWN = 10
+"""How many failures and problems are listed as text; `--json` has more."""
+
+_EXECUTIONS = {
+    "collecting": "running, or waiting for their last events",
+    "due": "to be built",
+    "building": "being built",
+    "built": "",
+    "partial": "of these: events are missing, so edges may be",
+    "incomplete": "of these: something could not be read",
+    "waiting": "of these: read what an execution wrote that was not seen yet",
+    "guessed": "of these: the workflow's name was guessed from its tasks",
+    "unnamed": "of these: no name could be found, so targets hear nothing",
+}
+_DELIVERIES = ("delivered", "due", "later", "telling", "held", "given_up", "rejected")
 
 
 class Status(Command):
@@ -36,6 +53,91 @@ class Status(Command):
         """Print it; 0 even where something is stuck."""
         self.none(arguments)
         with program.opened_store() as store:
-            status = store.status()
-        say(json.dumps(status, indent=2, default=str))
+            status, place = store.status(), store.describe()
+        if self.as_json:
+            say(json.dumps(status, indent=2))
+            return 0
+        say(f"Store: {place}")
+        for title, lines in _sections(status):
+            say(f"\n{title}")
+            for line in lines:
+                say(f"  {line}")
         return 0
+
+
+def _sections(status: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    yield "Executions", _executions(status["executions"])
+    yield "Deliveries", _deliveries(status["deliveries"])
+    if status["quarantine"]:
+        rows = [(str(count), reason) for reason, count in status["quarantine"].items()]
+        hint = "`flytelineage quarantine list` tells more"
+        yield "Quarantine: messages that could not be read", [*_rows(rows), hint]
+    if status["errors"]:
+        yield "What targets refused, the newest first", _listed(status["errors"], _error)
+    if status["problems"]:
+        yield "What lineage lacks, the newest first", _listed(status["problems"], _problem)
+
+
+def _executions(counts: Mapping[str, int]) -> list[str]:
+    rows = [
+        (name, str(counts.get(name, 0)), meaning)
+        for name, meaning in _EXECUTIONS.items()
+        if counts.get(name) or not meaning.startswith("of these")
+    ]
+    return _rows(rows)
+
+
+def _deliveries(targets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not targets:
+        return ["none yet"]
+    # A column that is empty for every target only hides the others.
+    names = [n for n in _DELIVERIES if n == "delivered" or any(t.get(n) for t in targets.values())]
+    rows = [("target", *(name.replace("_", " ") for name in names), "oldest not settled")]
+    rows += [
+        (target, *(str(counts.get(name, 0)) for name in names), _age(counts.get("oldest_seconds")))
+        for target, counts in targets.items()
+    ]
+    hints = {"given_up": "`flytelineage retry`", "held": "`flytelineage retry --held`"}
+    return [
+        *_rows(rows),
+        *(
+            f"{hint} tells again what is {n.replace('_', ' ')}"
+            for n, hint in hints.items()
+            if n in names
+        ),
+    ]
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    return table(rows, indent="").splitlines()
+
+
+def _listed(items: Sequence[Mapping[str, Any]], lines: Any) -> list[str]:
+    shown = [line for item in items[:_SHOWN] for line in lines(item)]
+    left = len(items) - _SHOWN
+    return [*shown, f"and {left} more: --json lists them"] if left > 0 else shown
+
+
+def _error(error: Mapping[str, Any]) -> Iterator[str]:
+    state = error["state"].replace("_", " ")
+    yield f"{error['execution']} at {error['target']}: {state}, tried {error['attempts']} times"
+    if error["error"]:
+        yield f"  {error['error']}"
+    for rejection in error["rejections"]:
+        aspect = f" ({rejection['aspect']})" if rejection.get("aspect") else ""
+        yield f"  {rejection['entity']}{aspect}: {rejection['reason']}"
+
+
+def _problem(problem: Mapping[str, Any]) -> Iterator[str]:
+    yield str(problem["execution"])
+    yield from (f"  {reason}" for reason in problem["reasons"])
+
+
+def _age(seconds: float | None) -> str:
+    """A duration in its greatest unit; nothing where there is none."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
