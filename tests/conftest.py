@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from sqlalchemy.engine import URL
+
+from tests import postgres
 
 
 class Ended(NamedTuple):
@@ -46,3 +49,17 @@ def run(
     yield run
     root.handlers[:] = handlers
     ours.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[URL]:
+    """A PostgreSQL that lives as long as the session."""
+    with postgres.running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: URL) -> Iterator[str]:
+    """The URL of an empty schema in it."""
+    with postgres.schema(postgres_server) as url:
+        yield url

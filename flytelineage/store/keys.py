@@ -33,13 +33,18 @@ def id_text(value: PipelineId | DatasetId) -> str:
 
 def short(key: str) -> str:
     """A key that every index can hold: what is too long ends in its hash."""
-    if len(key) <= MAX_KEY_CHARACTERS:
-        return key
-    digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    return f"{key[:MAX_KEY_CHARACTERS]}#{digest}"
+    clean = _clean(key)
+    if len(clean) <= MAX_KEY_CHARACTERS:
+        return clean
+    digest = hashlib.blake2b(clean.encode(), digest_size=16).hexdigest()
+    return f"{clean[:MAX_KEY_CHARACTERS]}#{digest}"
 
 
 def scrubbed(text: str) -> str:
-    """Free text that every database takes: no NUL, no lone surrogate, not endless."""
-    clean = text[:MAX_TEXT_CHARACTERS].replace("\0", "\ufffd")
-    return clean.encode("utf-8", "replace").decode()
+    """Free text that every database takes, and not endless."""
+    return _clean(text[:MAX_TEXT_CHARACTERS])
+
+
+def _clean(text: str) -> str:
+    """Neither NUL nor lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
