@@ -89,8 +89,7 @@ class _PythonFile(PyFileConfigLoader):
         """The configuration that the file makes.
 
         Raises:
-            ConfigError: It is not Python, or it raised; the source is not quoted,
-                since the line may hold a secret.
+            ConfigError: It is not Python, or it raised.
         """
         name = str(path.absolute())
         try:
@@ -99,13 +98,14 @@ class _PythonFile(PyFileConfigLoader):
             raise
         except SyntaxError as exc:
             place = f"{_shown_path(exc.filename, path)}, line {exc.lineno}"
-            raise ConfigError(f"{place}: {exc.msg}") from exc
+            # From nothing: a traceback quotes the line, which may hold a secret.
+            raise ConfigError(f"{place}: {exc.msg}") from None
         except (Exception, SystemExit) as exc:
             lines = [
                 f.lineno for f in traceback.extract_tb(exc.__traceback__) if f.filename == name
             ]
             place = f"{path}, line {lines[-1]}" if lines else str(path)
-            raise ConfigError(f"{place}: {type(exc).__name__}: {redact(str(exc))}") from exc
+            raise ConfigError(f"{place}: {type(exc).__name__}: {redact(str(exc))}") from None
 
     def load_subconfig(self, fname: str, path: str | None = None) -> None:
         """Include another file, whose place is relative to this one."""

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -294,7 +295,7 @@ def _with_installed(text: str, group: PluginGroup) -> str:
     if not text:
         return text
     names = ", ".join(group.installed) or "none"
-    return f"{text.rstrip()}\n\nInstalled: {names}; or a dotted path to a class."
+    return f"{cleandoc(text)}\n\nInstalled: {names}; or a dotted path to a class."
 
 
 def _resolve(path: str) -> Any:

@@ -37,7 +37,8 @@ class Entry(NamedTuple):
 
 COMMANDS: Mapping[str, Entry] = {
     "demo": Entry(
-        "flytelineage.commands.demo:Demo", "watch sample workflows become lineage, with nothing to set up"
+        "flytelineage.commands.demo:Demo",
+        "watch sample workflows become lineage, with nothing to set up",
     ),
     "replay": Entry("flytelineage.commands.replay:Replay", "process recorded messages, then exit"),
     "check": Entry(
