@@ -28,6 +28,7 @@ from flytelineage.entities import Lineage
 from flytelineage.errors import (
     ConfigError,
     DecodeError,
+    FlyteLineageError,
     PermanentTargetError,
     SourceError,
     StoreError,
@@ -209,6 +210,7 @@ class Daemon(LoggingConfigurable):
         self._record = Grouped(self._record_group)
         self._stopping = threading.Event()
         self._counting = threading.Lock()
+        self._built: set[str] = set()
         self._received = False
         self._failure: Exception | None = None
         self._patient = True
@@ -305,7 +307,8 @@ class Daemon(LoggingConfigurable):
         )
         told = self._told(lineage)
         if self.store.finish_build(lease, built, told, held=not self.emit):  # 10
-            self._log_build(lineage, build, time.monotonic() - began)
+            self._note_build(lineage, build)
+            self._log_build(lineage, time.monotonic() - began)
         else:
             self.log.warning("The lease on %s ran out while it was built", lease.execution)
         self.on_step("finished build")
@@ -353,7 +356,11 @@ class Daemon(LoggingConfigurable):
 
     def _deliver(self, lease: DeliveryLease, target: Target) -> None:
         began = time.monotonic()
-        lineage = self._transformed(lease.lineage)
+        try:
+            lineage = self._transformed(lease.lineage)
+        except Exception as exc:
+            self._failed(lease, exc)
+            return
         claims = claims_of(lineage) if lineage and not target.journal else []
         tell = self.store.prepare(  # 12
             lease,
@@ -401,7 +408,7 @@ class Daemon(LoggingConfigurable):
                 extra={"action": "give up"},
             )
             self.store.give_up(lease, _reason(exc))
-            self._report_delivery(lease, given_up=True)
+            self._note_delivery(lease, given_up=True)
             return
         seconds = self._backoff(lease.attempts)
         if isinstance(exc, TransientTargetError) and exc.retry_after and self._patient:
@@ -417,7 +424,7 @@ class Daemon(LoggingConfigurable):
         )
         unavailable = isinstance(exc, (TargetUnavailable, ConfigError)) and self._patient
         self.store.settle_later(lease, seconds, _reason(exc), counted=not unavailable)
-        self._report_delivery(lease, undelivered=True)
+        self._note_delivery(lease, undelivered=True)
         if unavailable:
             raise exc
 
@@ -435,13 +442,14 @@ class Daemon(LoggingConfigurable):
 
         Raises:
             ConfigError: What the source said when it was first asked.
+            FlyteLineageError: A thread ended that should not.
         """
         threads = [*self._intake_threads(), *self._store_threads()]
         for thread in threads:
             thread.start()
         while not self._stopping.wait(0.5):
             if not all(thread.is_alive() for thread in threads):
-                self.log.error("A worker ended; stopping")
+                self._failure = FlyteLineageError("A worker thread ended by itself")
                 self.stop()
         deadline = time.monotonic() + self.shutdown_timeout
         for thread in threads:
@@ -525,24 +533,30 @@ class Daemon(LoggingConfigurable):
         with self._counting:
             setattr(self.report, what, getattr(self.report, what) + by)
 
-    def _report_delivery(
+    def _note_delivery(
         self, lease: DeliveryLease, *, given_up: bool = False, undelivered: bool = False
     ) -> None:
+        """Keep lists for the report of a replay; a daemon's would grow for ever."""
+        if self._patient:
+            return
         delivery = f"{lease.execution} to {lease.target}"
-        with self._counting:
-            _list(self.report.given_up, delivery, given_up)
-            _list(self.report.undelivered, delivery, undelivered)
+        _list(self.report.given_up, delivery, given_up)
+        _list(self.report.undelivered, delivery, undelivered)
 
-    def _log_build(self, lineage: Lineage, build: Build, seconds: float) -> None:
+    def _note_build(self, lineage: Lineage, build: Build) -> None:
+        if self._patient:
+            return
         execution = str(lineage.execution)
-        with self._counting:
-            _list(self.report.partial, execution, lineage.partial)
-            _list(self.report.waiting, execution, bool(build.waiting))
-            _list(self.report.incomplete, execution, bool(lineage.incomplete))
-        self._count("executions")
+        self._built.add(execution)
+        self.report.executions = len(self._built)
+        _list(self.report.partial, execution, lineage.partial)
+        _list(self.report.waiting, execution, bool(build.waiting))
+        _list(self.report.incomplete, execution, bool(lineage.incomplete))
+
+    def _log_build(self, lineage: Lineage, seconds: float) -> None:
         self.log.info(
             "Built %s (%s): %d tasks, %d datasets%s%s in %.2f s",
-            execution,
+            lineage.execution,
             lineage.phase,
             len(lineage.tasks),
             len(lineage.datasets),
@@ -559,7 +573,7 @@ class Daemon(LoggingConfigurable):
         rejections: Sequence[Rejection],
         seconds: float,
     ) -> None:
-        self._report_delivery(lease)
+        self._note_delivery(lease)
         with self._counting:
             self.report.delivered[lease.target] = self.report.delivered.get(lease.target, 0) + 1
         for rejection in rejections:
