@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, List, TraitError, Unicode
+from traitlets import Bool, List, TraitError, Unicode, validate
 from traitlets.config import Config, Configurable
 
 from flytelineage import __version__, commands
@@ -251,6 +252,15 @@ class FlyteLineage(StrictApplication):
         ),
     }
     subcommands = {name: (entry.path, entry.summary) for name, entry in COMMANDS.items()}
+
+    @validate("instance")
+    def _check_instance(self, proposal: Mapping[str, Any]) -> str:
+        # It stands before a dot or a slash in ids, so it may hold neither.
+        if proposal["value"] and not re.fullmatch(r"[A-Za-z0-9][\w-]{0,62}", proposal["value"]):
+            raise TraitError(
+                "it is a part of ids: up to 63 letters, digits, - and _, a letter or digit first"
+            )
+        return str(proposal["value"])
 
     # ------------------------------------------------------------- what has options
 

@@ -272,7 +272,10 @@ class TestGeneratedConfig:
 MISTAKES = {
     "file that was named": ("--config=nowhere.py", "nowhere.py does not exist"),
     "the same, in full": ("--FlyteLineage.config_file=no.py", "no.py does not exist"),
-    "alias": ("--targts=file", "There is no option --targts. Did you mean '--targets'? Known: --"),
+    "alias": (
+        "--targetz=file",
+        "There is no option --targetz. Did you mean '--targets'? Known: --",
+    ),
     "alias of nobody": ("--x=1", "There is no option --x"),
     "option of a class": ("--FileTarget.pth=x", "Did you mean 'path'? Known: path"),
     "class": ("--FileTargt.path=x", "There is no section 'FileTargt'. Did you mean 'FileTarget'?"),
@@ -284,6 +287,7 @@ MISTAKES = {
     "class that is no target": ("--targets=pathlib.Path", "is not a target"),
     "value": ("--FlyteLineage.emit=maybe", "--FlyteLineage.emit: "),
     "level": ("--log-level=loud", "DEBUG, INFO, WARNING, ERROR, CRITICAL or a number"),
+    "instance": ("--FlyteLineage.instance=a.b", "FlyteLineage.instance: it is a part of ids"),
     "two values": ("--FlyteLineage.instance=a --FlyteLineage.instance=b", "takes one value"),
     "no value": ("--sqs-queue", "expected one argument"),
     "command": ("statsu", "There is no command 'statsu'. Did you mean 'status'? Commands: check"),
@@ -310,7 +314,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("line", "message"),
         [
-            ("c.FlyteLineage.targts = ['file']", "Did you mean 'targets'?"),
+            ("c.FlyteLineage.targetz = ['file']", "Did you mean 'targets'?"),
             ("c.FlyteLinage.targets = ['file']", "Did you mean 'FlyteLineage'?"),
             ("c.targets = ['file']", "Did you mean FlyteLineage.targets?"),
             ("c.FlyteLineage.targets = 'file'", "FlyteLineage.targets: "),

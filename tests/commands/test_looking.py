@@ -274,7 +274,7 @@ class TestCheck:
     def test_all_problems(self, run: Run, tmp_path: Path) -> None:
         """Of the file, of the command line, of every part."""
         (tmp_path / "c.py").write_text(
-            "c.FlyteLineage.targts = []\nc.Daemon.pollers = 0\nc.Catalogue.url = 'x'\n"
+            "c.FlyteLineage.targetz = []\nc.Daemon.pollers = 0\nc.Catalogue.url = 'x'\n"
         )
 
         ended = run(
@@ -290,7 +290,7 @@ class TestCheck:
         assert all(
             sum(text in problem for problem in problems) == 1
             for text in (
-                "c.py: FlyteLineage.targts: ",
+                "c.py: FlyteLineage.targetz: ",
                 "c.py: Daemon.pollers: ",
                 "c.py: Catalogue.url: a URL has a scheme",
                 "There is no target 'datahbu'",
