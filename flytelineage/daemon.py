@@ -12,11 +12,10 @@ decision to try again is made here.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 from traitlets import Float, Integer
@@ -28,9 +27,7 @@ from flytelineage.entities import Lineage
 from flytelineage.errors import (
     ConfigError,
     DecodeError,
-    FlyteLineageError,
     PermanentTargetError,
-    SourceError,
     StoreError,
     TargetError,
     TargetUnavailable,
@@ -39,44 +36,22 @@ from flytelineage.errors import (
 from flytelineage.events import Event, decode
 from flytelineage.facts import Facts, fold
 from flytelineage.grouping import Grouped
-from flytelineage.lineage import Build, build_lineage, missing_events
+from flytelineage.lineage import build_lineage, missing_events
 from flytelineage.objects import ObjectReader
+from flytelineage.report import Report
 from flytelineage.scope import Scope
 from flytelineage.sources import Message, Source
 from flytelineage.store import BuildLease, Built, DeliveryLease, Refused, Store
 from flytelineage.targets import Rejection, Target
 from flytelineage.telling import claims_of, stay
 from flytelineage.transforms import Transform
+from flytelineage.workers import Fatal, Workers
 
 RUN_FOREVER_TRIES = 20
 """After so many failures that no class of ours explains, a delivery is given up."""
 
 REPLAY_TRIES = 3
 """In a replay nobody waits for a target: after so many tries it is given up."""
-
-
-@dataclass
-class Report:
-    """What a replay did; lists hold executions, and deliveries as `EXECUTION to TARGET`."""
-
-    messages: int = 0
-    events: int = 0
-    duplicates: int = 0
-    ignored: int = 0
-    quarantined: int = 0
-    executions: int = 0
-    delivered: dict[str, int] = field(default_factory=dict)
-    given_up: list[str] = field(default_factory=list)
-    undelivered: list[str] = field(default_factory=list)
-    partial: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
-    incomplete: list[str] = field(default_factory=list)
-    unbuilt: list[str] = field(default_factory=list)
-
-    @property
-    def failed(self) -> bool:
-        """Whether something was quarantined, given up or not delivered."""
-        return bool(self.quarantined or self.given_up or self.undelivered)
 
 
 class Daemon(LoggingConfigurable):
@@ -207,12 +182,9 @@ class Daemon(LoggingConfigurable):
         self.report = Report()
         self.on_step: Callable[[str], None] = _nothing
         """Called after each step with its name; tests stop the process there."""
+        self._workers = Workers(self.log, rest_seconds=self.poll_seconds, pause=self._backoff)
         self._record = Grouped(self._record_group)
-        self._stopping = threading.Event()
-        self._counting = threading.Lock()
-        self._built: set[str] = set()
         self._received = False
-        self._failure: Exception | None = None
         self._patient = True
 
     # -------------------------------------------------------------------- intake
@@ -233,7 +205,7 @@ class Daemon(LoggingConfigurable):
 
     def _decode(self, message: Message) -> Event | Refused | None:
         """The event in a message; `None` when the operator wants nothing of it."""
-        self._count("messages")
+        self.report.count("messages")
         try:
             event = decode(message.body, received_at=_now(), instance=self.instance)
         except DecodeError as exc:
@@ -242,12 +214,12 @@ class Daemon(LoggingConfigurable):
             self.log.exception("Message %s broke the decoder: please report it", message.id)
             return self._refuse(message, f"The decoder failed: {exc!r}")
         if not self.scope.stores(event.execution):
-            self._count("ignored")
+            self.report.count("ignored")
             return None
         return event
 
     def _refuse(self, message: Message, reason: str) -> Refused:
-        self._count("quarantined")
+        self.report.count("quarantined")
         self.log.warning(
             "Quarantined message %s: %s", message.id, reason, extra={"action": "quarantine"}
         )
@@ -258,8 +230,8 @@ class Daemon(LoggingConfigurable):
         events = [one for one in arrived if isinstance(one, Event)]
         refused = [one for one in arrived if isinstance(one, Refused)]
         new = self.store.record(events, refused)
-        self._count("events", new)
-        self._count("duplicates", len(events) - new)
+        self.report.count("events", new)
+        self.report.count("duplicates", len(events) - new)
 
     # --------------------------------------------------------------------- build
 
@@ -307,7 +279,7 @@ class Daemon(LoggingConfigurable):
         )
         told = self._told(lineage)
         if self.store.finish_build(lease, built, told, held=not self.emit):  # 10
-            self._note_build(lineage, build)
+            self.report.note_build(lineage, waiting=bool(build.waiting))
             self._log_build(lineage, time.monotonic() - began)
         else:
             self.log.warning("The lease on %s ran out while it was built", lease.execution)
@@ -408,7 +380,7 @@ class Daemon(LoggingConfigurable):
                 extra={"action": "give up"},
             )
             self.store.give_up(lease, _reason(exc))
-            self._note_delivery(lease, given_up=True)
+            self._note(lease, "given up")
             return
         seconds = self._backoff(lease.attempts)
         if isinstance(exc, TransientTargetError) and exc.retry_after and self._patient:
@@ -424,7 +396,7 @@ class Daemon(LoggingConfigurable):
         )
         unavailable = isinstance(exc, (TargetUnavailable, ConfigError)) and self._patient
         self.store.settle_later(lease, seconds, _reason(exc), counted=not unavailable)
-        self._note_delivery(lease, undelivered=True)
+        self._note(lease, "later")
         if unavailable:
             raise exc
 
@@ -444,28 +416,24 @@ class Daemon(LoggingConfigurable):
             ConfigError: What the source said when it was first asked.
             FlyteLineageError: A thread ended that should not.
         """
-        threads = [*self._intake_threads(), *self._store_threads()]
-        for thread in threads:
-            thread.start()
-        while not self._stopping.wait(0.5):
-            if not all(thread.is_alive() for thread in threads):
-                self._failure = FlyteLineageError("A worker thread ended by itself")
-                self.stop()
-        deadline = time.monotonic() + self.shutdown_timeout
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if self._failure is not None:
-            raise self._failure
+        for number in range(self.pollers if self.source.parallel else 1):
+            self._workers.add(f"intake-{number}", self._intake_or_end)
+        for number in range(self.builders):
+            self._workers.add(f"build-{number}", self.build)
+        for name in self.targets if self.emit else ():
+            self._workers.add(f"deliver-{name}", partial(self.deliver, name))
+        self._workers.run(shutdown_timeout=self.shutdown_timeout)
 
     def stop(self) -> None:
         """Ask the loops to end once the unit in hand is done; may be called twice."""
-        self._stopping.set()
+        self._workers.stop()
 
     def replay(self) -> Report:
         """Take all that the source has, build it oldest first, deliver it, and return."""
         self._patient = False
+        self.report.listing = True
         self.store.replaying = True
-        while not self.source.exhausted and not self._stopping.is_set():
+        while not self.source.exhausted and not self._workers.stopping:
             self.intake()
         while self._work_once():
             pass
@@ -473,25 +441,9 @@ class Daemon(LoggingConfigurable):
         return self.report
 
     def _work_once(self) -> bool:
-        if self._stopping.is_set():
+        if self._workers.stopping:
             return False
         return self.build() or any(self.deliver(name) for name in self.targets)
-
-    def _intake_threads(self) -> list[threading.Thread]:
-        count = self.pollers if self.source.parallel else 1
-        return [self._thread(f"intake-{number}", self._intake_or_end) for number in range(count)]
-
-    def _store_threads(self) -> list[threading.Thread]:
-        builders = [self._thread(f"build-{number}", self.build) for number in range(self.builders)]
-        deliverers = [
-            self._thread(f"deliver-{name}", lambda name=name: self.deliver(name))  # type: ignore[misc]
-            for name in self.targets
-            if self.emit
-        ]
-        return builders + deliverers
-
-    def _thread(self, name: str, work: Callable[[], bool]) -> threading.Thread:
-        return threading.Thread(target=self._loop, args=(name, work), name=name, daemon=True)
 
     def _intake_or_end(self) -> bool:
         """Receive; a source that has never worked and says it cannot ends the daemon."""
@@ -500,58 +452,9 @@ class Daemon(LoggingConfigurable):
         except ConfigError as exc:
             if self._received:
                 raise
-            self._failure = exc
-            self.stop()
-            return False
+            raise Fatal from exc
 
-    def _loop(self, name: str, work: Callable[[], bool]) -> None:
-        """Repeat a unit of work until the stop; wait when there is none or it fails."""
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                busy = work()
-            except (SourceError, StoreError, TargetUnavailable, ConfigError) as exc:
-                failures += 1
-                self._pause(name, failures, str(exc))
-            except Exception:
-                failures += 1
-                self.log.exception("%s: an error that should not happen", name)
-                self._pause(name, failures, "see the traceback above")
-            else:
-                failures = 0
-                if not busy:
-                    self._stopping.wait(self.poll_seconds)
-
-    def _pause(self, name: str, failures: int, why: str) -> None:
-        seconds = self._backoff(failures)
-        self.log.warning("%s: pausing for %.0f s: %s", name, seconds, why)
-        self._stopping.wait(seconds)
-
-    # --------------------------------------------------------- counting and telling
-
-    def _count(self, what: str, by: int = 1) -> None:
-        with self._counting:
-            setattr(self.report, what, getattr(self.report, what) + by)
-
-    def _note_delivery(
-        self, lease: DeliveryLease, *, given_up: bool = False, undelivered: bool = False
-    ) -> None:
-        """Keep lists for the report of a replay; a daemon's would grow for ever."""
-        if self._patient:
-            return
-        delivery = f"{lease.execution} to {lease.target}"
-        _list(self.report.given_up, delivery, given_up)
-        _list(self.report.undelivered, delivery, undelivered)
-
-    def _note_build(self, lineage: Lineage, build: Build) -> None:
-        if self._patient:
-            return
-        execution = str(lineage.execution)
-        self._built.add(execution)
-        self.report.executions = len(self._built)
-        _list(self.report.partial, execution, lineage.partial)
-        _list(self.report.waiting, execution, bool(build.waiting))
-        _list(self.report.incomplete, execution, bool(lineage.incomplete))
+    # ----------------------------------------------------------------------- logs
 
     def _log_build(self, lineage: Lineage, seconds: float) -> None:
         self.log.info(
@@ -566,6 +469,9 @@ class Daemon(LoggingConfigurable):
             extra={"action": "build"},
         )
 
+    def _note(self, lease: DeliveryLease, outcome: str) -> None:
+        self.report.note_delivery(f"{lease.execution} to {lease.target}", lease.target, outcome)
+
     def _log_delivery(
         self,
         lease: DeliveryLease,
@@ -573,9 +479,7 @@ class Daemon(LoggingConfigurable):
         rejections: Sequence[Rejection],
         seconds: float,
     ) -> None:
-        self._note_delivery(lease)
-        with self._counting:
-            self.report.delivered[lease.target] = self.report.delivered.get(lease.target, 0) + 1
+        self._note(lease, "delivered")
         for rejection in rejections:
             self.log.warning("%s refused %s: %s", lease.target, rejection.entity, rejection.reason)
         self.log.info(
@@ -604,11 +508,3 @@ def _pinned(lease: BuildLease) -> Pinned | None:
 
 def _reason(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}"
-
-
-def _list(where: list[str], execution: str, flag: bool) -> None:
-    """Keep an execution in a list for as long as the flag holds."""
-    if execution in where:
-        where.remove(execution)
-    if flag:
-        where.append(execution)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flytelineage.daemon import Daemon, Report
+from flytelineage.daemon import Daemon
 from flytelineage.entities import Lineage
 from flytelineage.objects import ObjectReader
+from flytelineage.report import Report
 from flytelineage.sources.file import FileSource
 from flytelineage.store import Store
 from flytelineage.targets.file import FileTarget

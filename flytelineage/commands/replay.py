@@ -16,7 +16,7 @@ from flytelineage.errors import ConfigError
 from flytelineage.signals import StopSignals
 
 if TYPE_CHECKING:
-    from flytelineage.daemon import Report
+    from flytelineage.report import Report
     from flytelineage.store import Store
     from flytelineage.targets import Target
 
