@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,8 +18,8 @@ from flytelineage.commands import Command, Program
 from flytelineage.demo import folder as files
 from flytelineage.demo import mermaid, summary, truth
 from flytelineage.demo.folder import OutputFolder
-from flytelineage.demo.found import Found, LineageFile
-from flytelineage.demo.platform import QUEUE, Platform, Played, has_flytekit
+from flytelineage.demo.found import Found, LineageFile, number, short
+from flytelineage.demo.platform import QUEUE, TOPIC, Platform, Played, has_flytekit
 from flytelineage.demo.screen import Screen
 from flytelineage.entities import Lineage
 from flytelineage.errors import ConfigError
@@ -31,7 +29,11 @@ if TYPE_CHECKING:
     from flytelineage.daemon import Daemon
     from flytelineage.store import Store
 
-TARGETS = ("file", "datahub", "glue")
+_INTRODUCTION = """\
+flytelineage demo: sample workflows become lineage, on this machine alone
+
+  FlyteAdmin (simulated) -> SNS -> SQS -> flytelineage -> file, DataHub, Glue
+"""
 
 _PORTION = 20
 _MOST_WAITING = 60
@@ -57,8 +59,8 @@ class Demo(Command):
 
     Starts SNS, SQS, S3 and Glue on the loopback, publishes the events of sample
     workflows as FlyteAdmin does, runs the daemon on them, and prints what was found.
-    It uses nothing of yours: neither AWS nor the configuration file. The lineage, the
-    proposals for DataHub and a graph stay in a folder.
+    It uses nothing of yours, neither AWS nor the options of the daemon. The lineage,
+    the proposals for DataHub and a graph stay in a folder.
 
     Exits with 1 when the lineage found is not the true one.
     """
@@ -86,12 +88,13 @@ class Demo(Command):
         self.none(arguments)
         _require_extras()
         screen, stop = Screen(), threading.Event()
+        debug = self.log.isEnabledFor(logging.DEBUG)
         log = self.log.getChild("demo")
-        log.setLevel(logging.WARNING)  # the screen says that it stops
+        log.setLevel(logging.WARNING)  # it is the screen that says when the demo stops
         with StopSignals(log) as signals, _no_warnings():
             signals.on_stop(lambda: _stop(signals, screen, stop))
             try:
-                return _Show(program, screen, stop, debug=_debugging(self.log)).run(self.folder)
+                return _Show(program, screen, stop, debug=debug).run(Path(self.folder))
             except Stopped:
                 return 128 + (signals.received or 0)
 
@@ -106,14 +109,14 @@ class _Show:
         self._screen = screen
         self._stop = stop
         self._debug = debug
-        self._told: dict[str, Lineage] = {}
         self._published = 0
+        self._told: dict[str, Lineage] = {}
 
-    def run(self, path: str) -> int:
-        self._screen.show("flytelineage demo: sample workflows become lineage, on this machine alone")
-        self._screen.show()
+    def run(self, path: Path) -> int:
+        """All of it, in order; the exit code."""
+        self._screen.show(_INTRODUCTION)
         with ExitStack() as parts:
-            folder = parts.enter_context(OutputFolder(Path(path)))
+            folder = parts.enter_context(OutputFolder(path))
             platform = self._start_platform(parts)
             played = self._run_samples(platform)
             store, daemon = self._start_daemon(parts, folder)
@@ -122,8 +125,13 @@ class _Show:
                 self._publish(one, platform, daemon, lines)
             complete = self._wait(played, daemon, store, lines)
             tables = platform.glue_tables()
-        self._check()
-        return self._conclude(folder, played, tables, complete=complete)
+        found = Found(self._told.values())
+        graph = mermaid.graph(found)
+        (folder / files.GRAPH).write_text(graph, encoding="utf-8")
+        wrong = self._compare(played)
+        for line in summary.report(found, graph, tables, path, self._screen.width):
+            self._screen.show(line)
+        return self._conclude(wrong, complete=complete)
 
     # ----------------------------------------------------------------------- acts
 
@@ -134,16 +142,17 @@ class _Show:
         aws = parts.enter_context(local_aws())
         platform = Platform(aws)
         platform.create()
-        self._step("listening", f"SNS, SQS, S3 and Glue on {aws.endpoint_url}")
+        self._step("started", f"SNS, SQS, S3 and Glue on {aws.endpoint_url}")
+        self._step("created", f"topic {TOPIC} -> queue {QUEUE}")
         return platform
 
     def _run_samples(self, platform: Platform) -> list[Played]:
-        by = "flytekit" if has_flytekit() else "the simulator"
-        self._step("running", f"sample workflows; {by} writes their data to S3")
+        maker = "flytekit" if has_flytekit() else "the simulator"
+        self._step("running", f"sample workflows; {maker} writes their data to S3")
         return platform.run_samples()
 
     def _start_daemon(self, parts: ExitStack, folder: OutputFolder) -> tuple[Store, Daemon]:
-        self._step("running", f"the daemon: SQS -> store -> {', '.join(TARGETS)}")
+        self._step("starting", "the daemon")
         program = self._program.with_options(_options(folder, debug=self._debug))
         source = program.build_source()
         parts.callback(source.close)
@@ -164,15 +173,14 @@ class _Show:
                 self._let_it_catch_up(daemon, lines)
             platform.publish(subject, message)
             self._published += 1
-        self._step(
-            "published", f"{len(messages)} events of {played.name} ({played.workflow}) as {played.format}"
-        )
+        what = f"{len(messages)} {played.format}"
+        self._step("published", f"{what} of {short(played.workflow)}, execution {played.name}")
 
     def _let_it_catch_up(self, daemon: Daemon, lines: LineageFile) -> None:
         self._look(lines)
         while self._published - daemon.report.messages > _MOST_WAITING and self._in_time:
-            self._look(lines)
             self._stop.wait(0.02)
+            self._look(lines)
 
     def _wait(
         self, played: Sequence[Played], daemon: Daemon, store: Store, lines: LineageFile
@@ -184,6 +192,7 @@ class _Show:
             received = daemon.report.messages >= self._published
             if received and expected <= self._told.keys() and not store.work_left():
                 self._look(lines)
+                self._step("told", f"{', '.join(daemon.targets)} of all {len(expected)} executions")
                 return True
             self._stop.wait(0.1)
         return False
@@ -193,27 +202,25 @@ class _Show:
         self._check()
         for lineage in lines.new():
             name = lineage.execution.name if lineage.execution else ""
-            again = "once more of" if name in self._told else "of"
             self._told[name] = lineage
-            self._step("told", f"the targets {again} {name}: {_content(lineage)}")
+            self._step("built", f"{name}, {lineage.phase}: {summary.content(lineage)}")
 
-    def _conclude(
-        self,
-        folder: OutputFolder,
-        played: Sequence[Played],
-        tables: Mapping[str, list[Any]],
-        *,
-        complete: bool,
-    ) -> int:
+    def _compare(self, played: Sequence[Played]) -> list[str]:
         truths = [one.truth for one in played]
         wrong = truth.differences(self._told, truths)
-        found = Found(self._told.values())
-        graph = mermaid.graph(found)
-        (folder / files.GRAPH).write_text(graph, encoding="utf-8")
-        for line in _report(found, graph, tables, folder.path, self._screen.width):
-            self._screen.show(line)
-        for line in _verdict(wrong, truth.count(truths), complete=complete):
-            self._screen.show(line)
+        facts = f"{truth.count(truths)} facts against the truth that the simulator knows"
+        self._step("compared", f"{facts}: {len(wrong) or 'no'} differences")
+        return wrong
+
+    def _conclude(self, wrong: Sequence[str], *, complete: bool) -> int:
+        if not complete:
+            late = f"It was not over after {_LONGEST_SECONDS:.0f} s"
+            self._screen.show(f"\n{late}; `flytelineage demo --debug` shows what it did")
+        if wrong:
+            points = number(len(wrong), "point")
+            self._screen.show(f"\nThe lineage found differs from the true one in {points}:")
+        for line in wrong:
+            self._screen.show(f"  {line}")
         return 1 if wrong or not complete else 0
 
     # -------------------------------------------------------------------- looking
@@ -236,7 +243,7 @@ def _options(folder: OutputFolder, *, debug: bool) -> dict[str, dict[str, Any]]:
     return {
         "FlyteLineage": {
             "sqs_queue": QUEUE,
-            "targets": list(TARGETS),
+            "targets": ["file", "datahub", "glue"],
             "log_level": logging.DEBUG if debug else logging.ERROR,
         },
         "SqsSource": {"wait_seconds": 1},
@@ -249,7 +256,7 @@ def _options(folder: OutputFolder, *, debug: bool) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def _running(daemon: Daemon) -> Iterator[None]:
-    """Run the three loops beside the block; their end is waited for."""
+    """Run the three loops beside the block, and wait for their end."""
     thread = threading.Thread(target=daemon.run, name="daemon", daemon=True)
     thread.start()
     try:
@@ -283,92 +290,3 @@ def _require_extras() -> None:
         raise ConfigError(
             f"The demo needs {', '.join(lacking)}. Type: pip install 'flytelineage[{extras}]'"
         )
-
-
-def _debugging(log: Any) -> bool:
-    return bool(log.isEnabledFor(logging.DEBUG))
-
-
-# ------------------------------------------------------------------------ what it says
-
-
-def _content(lineage: Lineage) -> str:
-    edges = sum(
-        len(task.io.inputs) + len(task.io.outputs) + len(task.io.upstream)
-        for task in lineage.tasks
-        if task.io
-    )
-    return (
-        f"{lineage.phase}, {_number(len(lineage.tasks), 'task')}, "
-        f"{_number(len(lineage.datasets), 'dataset')}, {_number(edges, 'edge')}"
-    )
-
-
-def _report(
-    found: Found, graph: str, tables: Mapping[str, list[Any]], folder: Path, width: int
-) -> Iterator[str]:
-    yield from _titled("Pipelines, their tasks, and edges with their evidence")
-    yield from summary.pipelines(found, width)
-    yield from _titled("Datasets")
-    yield from summary.datasets(found, width)
-    yield from _titled("Glue: a table for each Parquet dataset that a task wrote")
-    yield from summary.glue(tables, width)
-    yield from _titled("The graph, for any Mermaid viewer")
-    yield graph.rstrip()
-    yield from _titled("Files")
-    yield from _files(found, folder, width)
-    yield from _titled("Next")
-    yield from _next_steps(folder)
-
-
-def _titled(text: str) -> Iterator[str]:
-    yield ""
-    yield text
-    yield "-" * len(text)
-
-
-def _verdict(wrong: Sequence[str], count: int, *, complete: bool) -> Iterator[str]:
-    yield ""
-    if not complete:
-        yield f"It took longer than {_LONGEST_SECONDS:.0f} s; `flytelineage demo --debug` shows why"
-    if wrong:
-        yield f"The lineage differs from the truth in {_number(len(wrong), 'point')}:"
-        yield from (f"  {line}" for line in wrong)
-    else:
-        yield f"The lineage found is the true one: all {count} facts agree, none is missing or invented"
-
-
-def _files(found: Found, folder: Path, width: int) -> Iterator[str]:
-    if (folder / files.PROPOSALS).exists():
-        total, kinds = summary.proposals(folder / files.PROPOSALS)
-    else:
-        total, kinds = 0, "none"
-    runs = sum(len(pipeline.runs) for pipeline in found.pipelines.values())
-    rows = [
-        (files.LINEAGE, f"lineage of {runs} executions, a line of JSON each"),
-        (files.PROPOSALS, f"{total} proposals for DataHub: {kinds}"),
-        (files.GRAPH, "the graph above"),
-        (files.STORE, "the daemon's store"),
-    ]
-    yield from summary.columns([(str(folder / name), text) for name, text in rows], width=width)
-
-
-def _next_steps(folder: Path) -> Iterator[str]:
-    program = _typed()
-    yield f"  {program} status --FlyteLineage.state_dir={folder}"
-    yield f"  {program} --generate-config"
-    yield f"  {program} check --connect --sqs-queue=NAME_OR_URL"
-
-
-def _typed() -> str:
-    """How the program is called from here."""
-    if shutil.which("flytelineage"):
-        return "flytelineage"
-    called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return "python -m flytelineage"
-    return os.path.relpath(called)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
