@@ -32,15 +32,15 @@ ROOT = Path(__file__).parent.parent
 
 
 class Idle(Source):
-    """Has no messages; the second time it is asked, somebody stops the program."""
+    """Has no messages, and when it is asked for some, somebody stops the program."""
 
     queue = Unicode("", help="Which.").tag(config=True)
     region = Unicode("", help="Where.").tag(config=True)
-    asked = 0
+    asked = False
 
     def receive(self) -> list[Message]:
-        self.asked += 1
-        if self.asked == 2:
+        if not self.asked:  # a second signal would end more than the program
+            self.asked = True
             os.kill(os.getpid(), signal.SIGTERM)
         return []
 
