@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -99,6 +100,8 @@ class Database:
         self.engine = _engine(url, pool_size)
         self.dialect = self.engine.dialect.name
         self._reader = self.engine.execution_options(reading=True)
+        # What fails while a connection is set up reaches us as the driver raised it.
+        self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
         self._clock = clock
         self._password = str(url.password or "")
         # SQLite's own wait for its lock is unfair and sleeps: our threads queue here.
@@ -164,6 +167,28 @@ class Database:
         in_order = sorted(rows, key=lambda row: [row[key] for key in keys])
         connection.execute(insert, in_order)
 
+    def check(self) -> None:
+        """Reach the database and see that it keeps what it has committed.
+
+        Raises:
+            ConfigError: It does not, or it is no database.
+            StoreError: It does not answer.
+        """
+        try:
+            setting = self.read(self._durability)
+        except StoreError as error:
+            if _is_damaged(error):
+                raise ConfigError(
+                    f"{self.describe()} is damaged or no database ({error}): restore it, or move "
+                    "it away to begin anew. Nothing was changed"
+                ) from error
+            raise
+        if setting == "off":
+            raise ConfigError(
+                "The PostgreSQL in Store.url may lose what it has committed: type "
+                "ALTER ROLE ... SET synchronous_commit = on"
+            )
+
     def describe(self) -> str:
         """Which database it is, without user and password."""
         url = self.engine.url
@@ -176,6 +201,13 @@ class Database:
         """Close every connection."""
         self.engine.dispose()
 
+    def _durability(self, connection: Connection) -> str:
+        # SQLite proves its own as it connects; the schema is read to see the file's state.
+        query = "SELECT name FROM sqlite_master LIMIT 1"
+        if self.dialect == "postgresql":
+            query = "SHOW synchronous_commit"
+        return str(connection.exec_driver_sql(query).scalar())
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Turn the errors of SQLAlchemy and of drivers into ours, without secrets."""
@@ -183,7 +215,7 @@ class Database:
             yield
         except (exc.DataError, exc.IntegrityError, UnicodeError, OverflowError) as error:
             raise RefusedByStoreError(self._told(error)) from error
-        except exc.SQLAlchemyError as error:
+        except (exc.SQLAlchemyError, self._driver_error) as error:
             kind = RefusedByStoreError if _sqlstate(error) == _TOO_LARGE else StoreError
             raise kind(self._told(error)) from error
 
@@ -271,6 +303,15 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _sqlstate(error: BaseException | None) -> str | None:
     return getattr(getattr(error, "orig", None), "sqlstate", None)
+
+
+def _is_damaged(error: StoreError) -> bool:
+    """Whether SQLite said that the file is malformed or no database at all.
+
+    It uses the bare class for these two only; `sqlite_errorcode` came with Python 3.11.
+    """
+    cause = error.__cause__
+    return type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError
 
 
 def _lost(error: StoreError) -> bool:

@@ -52,6 +52,7 @@ class Rooms:
             lock = files.ExclusiveLock(path) if exclusive else None
         database = Database(parsed, clock=clock, pool_size=pool_size)
         try:
+            database.check()
             _migrate(database, path, locked=lock is not None)
         except BaseException:
             database.close()
@@ -78,6 +79,11 @@ class Rooms:
 
 
 def _check_disk(path: Path, warn: Callable[..., None] | None) -> None:
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"There is no folder {path.parent} for the store: make it, or set Store.path or "
+            "FlyteLineage.state_dir"
+        )
     kind = files.file_system(path.parent)
     if kind in files.NETWORK:
         raise ConfigError(

@@ -19,6 +19,7 @@ from tests.store.conftest import (
     Story,
     at_once,
     built,
+    deadlocks,
     event,
     execution,
     lineage,
@@ -341,6 +342,7 @@ def test_executions_that_wait_for_each_other_do_not_lock_each_other(
 ) -> None:
     """Each registers what the other waits for, at once, many times."""
     stores = [open_store(), open_store()]
+    locked = deadlocks(stores)
     for number in range(10):
         keys = [f"s3://{number}/0", f"s3://{number}/1"]
         leases = claims(story, f"x{number}", f"y{number}")
@@ -366,6 +368,7 @@ def test_executions_that_wait_for_each_other_do_not_lock_each_other(
         for lease in story.store.claim_build(9, lease_seconds=LEASE):
             story.store.finish_build(lease, built(lease), [])
     assert story.store.status()["executions"]["waiting"] == 0
+    assert locked == []
 
 
 def test_what_an_execution_waits_for_is_replaced(story: Story, store: Store) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from datetime import timedelta
 from functools import partial
 
@@ -20,6 +19,7 @@ from tests.store.conftest import (
     Story,
     at_once,
     built,
+    deadlocks,
     event,
     execution,
 )
@@ -106,18 +106,17 @@ def test_replicas_record_the_same_duplicates_at_once(open_store: OpenStore) -> N
     """Shuffled groups of the same events: no deadlock, each event stored once."""
     events = [event(name, terminal=True) for name in "abcdefgh" for _ in range(25)]
     stores = [open_store() for _ in range(4)]
-    counts, start = [0] * len(stores), threading.Barrier(len(stores))
+    locked = deadlocks(stores)
 
-    def record(number: int) -> None:
+    def record(number: int) -> int:
         mine = random.Random(number).sample(events, len(events))
-        start.wait()
-        counts[number] = sum(
-            stores[number].record(mine[at : at + 20]) for at in range(0, len(mine), 20)
-        )
+        groups = (mine[at : at + 50] for at in range(0, len(mine), 50))
+        return sum(stores[number].record(group) for group in groups)
 
-    at_once(*(partial(record, number) for number in range(len(stores))))
+    counts = at_once(*(partial(record, number) for number in range(len(stores))))
 
     assert sum(counts) == len(events)
+    assert locked == []
     assert {len(list(stores[0].events(execution(name)))) for name in "abcdefgh"} == {25}
 
 

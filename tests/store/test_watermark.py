@@ -22,6 +22,7 @@ from tests.store.conftest import (
     Story,
     at_once,
     claim,
+    deadlocks,
 )
 
 OLD, NEW = claim(at=10, digest="old"), claim(at=20, digest="new")
@@ -534,6 +535,7 @@ def test_replicas_that_tell_at_once_do_not_lock_each_other(
         story.build(name)
     leases = story.claim_all()
     stores = [open_store() for _ in leases]
+    locked = deadlocks(stores)
 
     def tell(number: int) -> bool:
         claims = [claim(at=number, digest=str(number), entity=one) for one in entities]
@@ -543,3 +545,4 @@ def test_replicas_that_tell_at_once_do_not_lock_each_other(
         return stores[number].settle(leases[number], mine, [])
 
     assert at_once(*(partial(tell, number) for number in range(4))) == [True] * 4
+    assert locked == []

@@ -1,0 +1,157 @@
+"""What `status` says: every execution and delivery is counted where it stands."""
+
+from __future__ import annotations
+
+import json
+
+from flytelineage.store import Refused, Store
+from tests.store.conftest import (
+    LEASE,
+    PIPELINE,
+    Clock,
+    Story,
+    built,
+    event,
+    lineage,
+)
+
+
+def executions(store: Store) -> dict[str, int]:
+    return {name: count for name, count in store.status()["executions"].items() if count}
+
+
+def test_an_empty_store_has_nothing_to_say(store: Store) -> None:
+    """All counts are there, and are zero."""
+    assert store.status() == {
+        "executions": dict.fromkeys(
+            (
+                "collecting", "due", "building", "built", "partial", "incomplete", "guessed",
+                "unnamed", "waiting",
+            ),
+            0,
+        ),
+        "deliveries": {},
+        "quarantine": {},
+        "errors": [],
+        "problems": [],
+    }  # fmt: skip
+
+
+def test_each_execution_stands_somewhere(story: Story, store: Store, clock: Clock) -> None:
+    """From its first event to its build."""
+    seen = []
+    store.record([event("a", terminal=True)])
+    seen.append(executions(store))
+    clock.advance(store.min_settle)
+    seen.append(executions(store))
+    lease = story.claim_build()
+    seen.append(executions(store))
+    clock.advance(LEASE)
+    seen.append(executions(store))
+    lease = story.claim_build()
+    store.finish_build(lease, built(lease, pipeline=PIPELINE), [])
+    seen.append(executions(store))
+
+    assert seen == [{"collecting": 1}, {"due": 1}, {"building": 1}, {"due": 1}, {"built": 1}]
+
+
+def test_what_a_lineage_lacks_is_shown(story: Story, store: Store) -> None:
+    """With the reasons, one line each."""
+    story.end("a")
+    lease = story.claim_build()
+    found = lineage(
+        lease,
+        name_source="guessed",
+        partial=True,
+        incomplete=("s3://b/outputs.pb: denied, grant s3:GetObject",),
+    )
+    store.finish_build(
+        lease, built(lease, lineage=found, pipeline=PIPELINE, waiting=frozenset({"s3://x"})), []
+    )
+
+    assert executions(store) == {
+        "built": 1,
+        "partial": 1,
+        "incomplete": 1,
+        "guessed": 1,
+        "waiting": 1,
+    }
+    assert store.status()["problems"] == [
+        {
+            "execution": "shop/production/a",
+            "reasons": [
+                "s3://b/outputs.pb: denied, grant s3:GetObject",
+                "events are missing",
+                "waits for s3://x",
+            ],
+        }
+    ]
+
+
+def test_an_execution_without_a_name_is_shown(story: Story, store: Store) -> None:
+    """Nothing is told of its pipeline, so somebody should know."""
+    story.build("a")
+
+    assert executions(store) == {"built": 1, "unnamed": 1}
+    (problem,) = store.status()["problems"]
+    assert "no name" in problem["reasons"][0]
+
+
+def test_a_build_that_keeps_failing_is_shown(story: Story, store: Store) -> None:
+    """A crash in it would otherwise go unseen."""
+    story.end("a")
+    store.postpone_build(story.claim_build(), 0, counted=True)
+    store.postpone_build(story.claim_build(), 60, counted=True)
+
+    (problem,) = store.status()["problems"]
+
+    assert problem["reasons"] == ["begun to be built 2 times"]
+
+
+def test_deliveries_are_counted_by_target_and_state(
+    story: Story, store: Store, clock: Clock
+) -> None:
+    """And the oldest that is not settled shows how far behind a target is."""
+    for name in "abcde":
+        story.build(name)
+    story.deliver()
+    store.give_up(story.claim(), "400")
+    store.settle_later(story.claim(), 3600, "503")
+    story.claim()
+    clock.advance(20)
+
+    (counts,) = store.status()["deliveries"].values()
+
+    assert counts == {
+        "due": 1,
+        "later": 1,
+        "telling": 1,
+        "held": 0,
+        "delivered": 1,
+        "given_up": 1,
+        "rejected": 0,
+        "oldest_seconds": 20 + 2 * store.min_settle,
+    }
+
+
+def test_a_settled_target_has_no_oldest(story: Story, store: Store) -> None:
+    """Nothing is behind."""
+    story.build("a")
+    story.deliver()
+
+    assert store.status()["deliveries"]["datahub"]["oldest_seconds"] is None
+
+
+def test_quarantine_is_counted_by_reason(store: Store) -> None:
+    """The most frequent first."""
+    store.record([], [Refused("a", "rare"), Refused("b", "often"), Refused("c", "often")])
+
+    assert list(store.status()["quarantine"].items()) == [("often", 2), ("rare", 1)]
+
+
+def test_status_can_be_written_as_json(story: Story, store: Store) -> None:
+    """For scripts."""
+    story.build("a")
+    store.give_up(story.claim(), "400")
+
+    assert json.loads(json.dumps(store.status())) == store.status()
