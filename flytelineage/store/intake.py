@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,14 +130,15 @@ class Intake:
         now = self._database.now(connection)
         new = self._store(connection, events, now)
         if new:
-            rows = _executions(new, now, waits)
-            connection.execute(self._touch, rows)
+            connection.execute(self._touch, _executions(new, now, waits))
         if refused:
             connection.execute(self._quarantine, _bodies(refused, now))
         return len(new)
 
-    def _store(self, connection: Connection, events: Sequence[Event], now: int) -> list[Event]:
-        """Insert what is new and say what that was.
+    def _store(
+        self, connection: Connection, events: Sequence[Event], now: int
+    ) -> list[dict[str, Any]]:
+        """Insert the rows that are new, and say which.
 
         Raises:
             Raced: Another replica stored one of them in between; now it is known.
@@ -149,9 +150,9 @@ class Intake:
             for some in chunks(hashes)
             for hash in connection.scalars(_KNOWN, {"hashes": some})
         }
-        new = [by_hash[hash] for hash in hashes if hash not in known]
+        new = [_event_row(by_hash[hash], now) for hash in hashes if hash not in known]
         if new:
-            inserted = connection.execute(self._insert, [_event_row(one, now) for one in new])
+            inserted = connection.execute(self._insert, new)
             if inserted.rowcount != len(new):
                 raise Raced
         return new
@@ -255,22 +256,23 @@ def _event(of: ExecutionId, row: Any) -> Event:
     )
 
 
-def _executions(new: Iterable[Event], now: int, waits: Waits) -> list[dict[str, Any]]:
-    """One row per execution, sorted by key."""
+def _executions(
+    events: Iterable[Mapping[str, Any]], now: int, waits: Waits
+) -> list[dict[str, Any]]:
+    """One row per execution of new events, sorted by key."""
     settled, idle = now + seconds(waits.settle), now + seconds(waits.idle)
     rows: dict[str, dict[str, Any]] = {}
-    for one in new:
-        key, occurred_at = execution_key(one.execution), to_us(one.occurred_at)
-        row = rows.get(key)
+    for one in events:
+        row = rows.get(one["execution"])
         if row is None:
-            row = rows[key] = {
-                "key": key, "revision": 0, "built_revision": 0, "started_at": occurred_at,
-                "terminal_at": None, "due_at": idle, "attempts": 0,
-                "now": now, "settled": settled, "over": waits.over,
+            row = rows[one["execution"]] = {
+                "key": one["execution"], "revision": 0, "built_revision": 0,
+                "started_at": one["occurred_at"], "terminal_at": None, "due_at": idle,
+                "attempts": 0, "now": now, "settled": settled, "over": waits.over,
             }  # fmt: skip
         row["revision"] += 1
-        row["started_at"] = min(row["started_at"], occurred_at)
-        if one.terminal:
+        row["started_at"] = min(row["started_at"], one["occurred_at"])
+        if one["terminal"]:
             row["terminal_at"] = now
     for row in rows.values():
         if row["terminal_at"] is not None:
