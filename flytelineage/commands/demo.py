@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,6 +116,8 @@ class _Show:
     def run(self, path: Path) -> int:
         """All of it, in order; the exit code."""
         self._screen.show(_INTRODUCTION)
+        for name in self._program.loaded_config_files:
+            self._screen.show(f"  {name} has no say: the demo brings options of its own\n")
         with ExitStack() as parts:
             folder = parts.enter_context(OutputFolder(path))
             platform = self._start_platform(parts)
@@ -149,7 +152,13 @@ class _Show:
     def _run_samples(self, platform: Platform) -> list[Played]:
         maker = "flytekit" if has_flytekit() else "the simulator"
         self._step("running", f"sample workflows; {maker} writes their data to S3")
-        return platform.run_samples()
+        # Not in the main thread: flytekit, imported there, takes Ctrl-C for itself.
+        with ThreadPoolExecutor(1) as worker:
+            samples = worker.submit(platform.run_samples)
+            while not samples.done():
+                self._check()
+                self._stop.wait(0.05)
+            return samples.result()
 
     def _start_daemon(self, parts: ExitStack, folder: OutputFolder) -> tuple[Store, Daemon]:
         self._step("starting", "the daemon")
@@ -174,7 +183,7 @@ class _Show:
             platform.publish(subject, message)
             self._published += 1
         what = f"{len(messages)} {played.format}"
-        self._step("published", f"{what} of {short(played.workflow)}, execution {played.name}")
+        self._step("published", f"{what} of {short(played.workflow)}, {played.name}")
 
     def _let_it_catch_up(self, daemon: Daemon, lines: LineageFile) -> None:
         self._look(lines)
@@ -208,8 +217,8 @@ class _Show:
     def _compare(self, played: Sequence[Played]) -> list[str]:
         truths = [one.truth for one in played]
         wrong = truth.differences(self._told, truths)
-        facts = f"{truth.count(truths)} facts against the truth that the simulator knows"
-        self._step("compared", f"{facts}: {len(wrong) or 'no'} differences")
+        facts = f"{truth.count(truths)} facts with the simulator's truth"
+        self._step("compared", f"{facts}: {number(len(wrong), 'difference')}")
         return wrong
 
     def _conclude(self, wrong: Sequence[str], *, complete: bool) -> int:
@@ -221,6 +230,7 @@ class _Show:
             self._screen.show(f"\nThe lineage found differs from the true one in {points}:")
         for line in wrong:
             self._screen.show(f"  {line}")
+        self._check()
         return 1 if wrong or not complete else 0
 
     # -------------------------------------------------------------------- looking
