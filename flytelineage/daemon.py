@@ -268,6 +268,7 @@ class Daemon(LoggingConfigurable):
         if build.lineage.partial and self._settling(lease):
             return
         lineage = self.describer.describe(build, self.reader)  # 9
+        lineage = lineage.model_copy(update={"revision": lease.revision})
         self.on_step("built")
         built = Built(
             lineage=lineage,

@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from flytelineage.daemon import Daemon
+from flytelineage.errors import (
+    ConfigError,
+    PermanentTargetError,
+    SourceError,
+    TargetUnavailable,
+    TransientTargetError,
+)
+from flytelineage.objects import ObjectReader
+from flytelineage.store import Store
+from flytelineage.testing.doubles import MemorySource, MemoryTarget
+from flytelineage.testing.simulator import (
+    FolderStorage,
+    Frame,
+    Node,
+    Output,
+    Task,
+    Workflow,
+    simulate,
+)
+from flytelineage.transforms import Transform
+
+FRAME = Frame({"id": "int"}, 2)
+START = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=5)
+
+
+class Clock:
+    """The store's clock, moved by hand."""
+
+    def __init__(self):
+        self.now = START + timedelta(hours=4)
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    found = Store(path=str(tmp_path / "store.sqlite3"), clock=clock)
+    found.open(exclusive=True)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def stream(tmp_path):
+    def make(name="a1b2", *, hours=0, tasks=("load", "clean"), **fields):
+        nodes = [
+            Node(
+                f"n{index}",
+                Task(f"app.etl.{task}", {"o0": FRAME}),
+                {"df": Output(f"n{index - 1}", "o0")} if index else {},
+            )
+            for index, task in enumerate(tasks)
+        ]
+        return simulate(
+            Workflow("app.etl.main", tuple(nodes)),
+            name,
+            FolderStorage(tmp_path / "bucket"),
+            start=START + timedelta(hours=hours),
+            seed=sum(name.encode()),
+            fast=True,
+            **fields,
+        )
+
+    return make
+
+
+@pytest.fixture
+def daemon(store):
+    def make(source=None, **fields):
+        return Daemon(
+            **{
+                "source": source or MemorySource(),
+                "store": store,
+                "targets": {"memory": MemoryTarget()},
+                "reader": ObjectReader(allow=["file:///*"]),
+                **fields,
+            }
+        )
+
+    return make
+
+
+def drain(daemon, clock, *, rounds=40):
+    """Let the loops run until nothing is left, with time passing in between."""
+    while daemon.source.visible:
+        daemon.intake()
+    for _ in range(rounds):
+        while daemon.build():
+            pass
+        for name in daemon.targets:
+            while daemon.deliver(name):
+                pass
+        left = daemon.store.next_due_in()
+        if left is None:
+            return
+        clock.advance(left + 1)
+
+
+def io_of(target, task):
+    return target.aspects[f"task:flytesnacks.development.app.etl.app.etl.{task}", "io"]
+
+
+def test_the_way_from_a_message_to_a_catalogue(daemon, stream, clock):
+    """Nothing is built before the execution has settled; then it is told."""
+    running = daemon(MemorySource(stream().bodies()))
+    target = running.targets["memory"]
+
+    while running.source.visible:
+        running.intake()
+
+    assert running.source.in_flight == {}
+    assert not running.build()
+    clock.advance(11)
+    assert running.build()
+    assert running.deliver("memory")
+    assert [edge.task.name for edge in io_of(target, "clean").upstream] == ["app.etl.load"]
+
+
+def test_a_message_that_comes_again_changes_nothing(daemon, stream, clock):
+    source = MemorySource(stream().bodies())
+    running = daemon(source)
+    drain(running, clock)
+
+    source.send(stream().bodies())
+    drain(running, clock)
+
+    assert len(running.targets["memory"].emitted) == 1
+    assert running.report.duplicates == len(stream().bodies())
+
+
+def test_a_late_event_leads_to_a_corrected_lineage(daemon, stream, clock):
+    found = stream()
+    last = [r for r in found.requests if getattr(r.event, "id", None) and r.event.phase == 3]
+    late = found.without(lambda event: event == last[-2].event)
+    missing = [body for body in found.bodies() if body not in late.bodies()]
+    source = MemorySource(late.bodies())
+    running = daemon(source)
+    drain(running, clock)
+    assert running.targets["memory"].emitted[-1].partial
+
+    source.send(found.bodies())
+    drain(running, clock)
+
+    assert missing
+    assert not running.targets["memory"].emitted[-1].partial
+
+
+def test_missing_events_are_waited_for(daemon, stream, clock, store):
+    """Up to `max_settle`; then what is known is told as partial."""
+    lossy = stream().without(lambda event: hasattr(event, "id") and event.id.node_id == "n0")
+    running = daemon(MemorySource(lossy.bodies()))
+    while running.source.visible:
+        running.intake()
+
+    clock.advance(30)
+    while running.build():
+        pass
+    assert not running.deliver("memory")
+    clock.advance(store.max_settle)
+    while running.build():
+        pass
+
+    assert running.deliver("memory")
+    assert running.targets["memory"].emitted[0].partial
+
+
+def test_an_unreadable_message_delays_nobody(daemon, stream, clock, store):
+    running = daemon(MemorySource(["not an event", *stream().bodies()]))
+
+    drain(running, clock)
+
+    assert len(running.targets["memory"].emitted) == 1
+    (quarantined,) = store.quarantined(10)
+    assert "base64" in quarantined.reason
+    assert store.quarantine_body(quarantined.id) == "not an event"
+
+
+def test_a_target_that_is_down_delays_no_other(daemon, stream, clock):
+    down = MemoryTarget(failures=[TransientTargetError("503")] * 5)
+    targets = {"down": down, "up": MemoryTarget()}
+    running = daemon(MemorySource(stream().bodies()), targets=targets)
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+    running.build()
+
+    running.deliver("down")
+    running.deliver("up")
+
+    assert len(targets["up"].emitted) == 1
+    assert down.emitted == []
+    drain(running, clock)
+    assert len(down.emitted) == 1
+
+
+def test_a_target_that_says_when_is_not_asked_before(daemon, stream, clock):
+    target = MemoryTarget(failures=[TransientTargetError("429", retry_after=120)])
+    running = daemon(MemorySource(stream().bodies()), targets={"memory": target})
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+    running.build()
+    running.deliver("memory")
+
+    clock.advance(100)
+    assert not running.deliver("memory")
+    clock.advance(30)
+    assert running.deliver("memory")
+
+
+def test_a_target_without_rights_pauses_and_counts_no_try(daemon, stream, clock, store):
+    """The operator's fault is not the delivery's: however long it lasts."""
+    target = MemoryTarget(failures=[TargetUnavailable("401")] * 30)
+    running = daemon(MemorySource(stream().bodies()), targets={"memory": target})
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+    running.build()
+
+    for _ in range(30):
+        with pytest.raises(TargetUnavailable):
+            running.deliver("memory")
+        clock.advance(600)
+
+    assert running.deliver("memory")
+    assert len(target.emitted) == 1
+
+
+def test_what_a_target_refuses_for_good_is_given_up_at_once(daemon, stream, clock, store):
+    target = MemoryTarget(failures=[PermanentTargetError("no")])
+    running = daemon(MemorySource(stream().bodies()), targets={"memory": target})
+
+    drain(running, clock)
+    assert target.emitted == []
+    assert store.retry() == 1
+    drain(running, clock)
+
+    assert len(target.emitted) == 1
+
+
+def test_a_plugin_that_raises_is_given_up_in_the_end(daemon, stream, clock, caplog):
+    """Not at once, since it may be a passing fault; and not never."""
+    target = MemoryTarget(failures=[ZeroDivisionError("oops")] * 100)
+    running = daemon(MemorySource(stream().bodies()), targets={"memory": target})
+    caplog.set_level(logging.ERROR)
+
+    drain(running, clock, rounds=200)
+
+    assert len(target.failures) == 80
+    assert running.store.next_due_in() is None
+
+
+def test_a_refused_entity_takes_no_other_with_it(daemon, stream, clock):
+    load = "task:flytesnacks.development.app.etl.app.etl.load"
+    target = MemoryTarget(refuse=[load])
+    running = daemon(MemorySource(stream().bodies()), targets={"memory": target})
+
+    drain(running, clock)
+
+    assert (load, "io") not in target.aspects
+    assert io_of(target, "clean")
+
+
+class Owned(Transform):
+    """Drops what is told to be dropped."""
+
+    def apply(self, lineage):
+        return None if lineage.execution.name == "secret" else lineage
+
+
+class Broken(Transform):
+    """Fails always."""
+
+    def apply(self, lineage):
+        raise ValueError("broken")
+
+
+def test_a_transform_may_drop_an_execution(daemon, stream, clock):
+    bodies = [*stream("secret").bodies(), *stream("public").bodies()]
+    running = daemon(MemorySource(bodies), transforms=[Owned()])
+
+    drain(running, clock)
+
+    names = [lineage.execution.name for lineage in running.targets["memory"].emitted]
+    assert names == ["public"]
+
+
+def test_a_transform_that_fails_is_tried_again_and_given_up(daemon, stream, clock):
+    running = daemon(MemorySource(stream().bodies()), transforms=[Broken()])
+
+    drain(running, clock, rounds=200)
+
+    assert running.targets["memory"].emitted == []
+    assert running.store.next_due_in() is None
+
+
+def test_what_did_not_change_is_not_told_again(daemon, stream, clock):
+    """The next execution of the same workflow tells what is new: its run and its data."""
+    bodies = [*stream("first").bodies(), *stream("second", hours=1).bodies()]
+    running = daemon(MemorySource(bodies))
+
+    drain(running, clock)
+
+    first, second = running.targets["memory"].emitted
+    assert [pipeline.name for pipeline in first.pipelines] == ["app.etl"]
+    assert second.pipelines == ()
+    assert all(task.io is None for task in second.tasks)
+    assert second.runs
+
+
+@pytest.mark.parametrize("order", ["older first", "newer first"])
+def test_an_older_execution_never_stays_on_top(daemon, stream, clock, order):
+    """The newer one's edges stand, whichever is delivered first."""
+    older = stream("older", tasks=("load", "clean"))
+    newer = stream("newer", hours=1, tasks=("read", "clean"))
+    streams = [older, newer] if order == "older first" else [newer, older]
+    source = MemorySource()
+    running = daemon(source)
+
+    for one in streams:
+        source.send(one.bodies())
+        drain(running, clock)
+
+    upstream = io_of(running.targets["memory"], "clean").upstream
+    assert [edge.task.name for edge in upstream] == ["app.etl.read"]
+
+
+def test_held_deliveries_are_sent_when_asked_for(daemon, stream, clock, store):
+    running = daemon(MemorySource(stream().bodies()), emit=False)
+    drain(running, clock)
+    assert running.targets["memory"].emitted == []
+
+    store.retry(states=("held",))
+    drain(running, clock)
+
+    assert len(running.targets["memory"].emitted) == 1
+
+
+def test_the_daemon_ends_when_the_source_can_never_work(daemon):
+    running = daemon(MemorySource(failures=[ConfigError("no such queue")] * 9))
+
+    with pytest.raises(ConfigError, match="no such queue"):
+        running.run()
+
+
+def test_the_daemon_goes_on_when_the_source_fails_for_a_while(daemon, stream, store):
+    source = MemorySource(stream().bodies(), failures=[SourceError("throttled")] * 3)
+    running = daemon(source, pollers=1, retry_seconds=0, poll_seconds=0.01)
+    store.clock = None
+    store.min_settle = 0
+
+    target = running.targets["memory"]
+    emit = target.emit_lineage
+
+    def emit_and_stop(lineage):
+        running.stop()
+        return emit(lineage)
+
+    target.emit_lineage = emit_and_stop
+    running.run()
+
+    assert len(target.emitted) == 1
+    assert source.exhausted
+
+
+def test_an_execution_that_cannot_be_built_delays_no_other(daemon, stream, clock, monkeypatch):
+    """A fault of ours in one execution: the traceback is logged, the rest goes on."""
+    from flytelineage import daemon as module
+
+    build_lineage = module.build_lineage
+
+    def fail_for_one(facts, collected):
+        if facts.execution.name == "odd":
+            raise RuntimeError("a bug")
+        return build_lineage(facts, collected)
+
+    monkeypatch.setattr(module, "build_lineage", fail_for_one)
+    running = daemon(MemorySource([*stream("odd").bodies(), *stream("fine").bodies()]))
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+
+    while running.build():
+        pass
+    running.deliver("memory")
+
+    assert [one.execution.name for one in running.targets["memory"].emitted] == ["fine"]
