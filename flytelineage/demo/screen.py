@@ -45,7 +45,9 @@ class Screen:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                sys.stderr.write(f"{last_words}\n")
+                # A terminal shows ^C at the start of the line.
+                start = "\n" if sys.stderr.isatty() else ""
+                sys.stderr.write(f"{start}{last_words}\n")
                 sys.stderr.flush()
 
 
