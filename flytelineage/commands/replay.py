@@ -72,7 +72,6 @@ class Replay(Command):
             for target in targets.values():
                 parts.callback(target.close)
             store = parts.enter_context(_store(program))
-            store.replaying = True
             daemon = program.build_daemon(source, store, targets)
             signals.on_stop(daemon.stop)
             report = daemon.replay()
@@ -113,12 +112,12 @@ class Replay(Command):
 def _store(program: Program) -> Iterator[Store]:
     """The store that is configured, or else one that goes when the block ends."""
     if any(is_set(program.config, "Store", name) for name in ("url", "path")):
-        with program.opened_store(exclusive=True) as store:
+        with program.opened_store(exclusive=True, replaying=True) as store:
             yield store
         return
     with TemporaryDirectory(prefix="flytelineage-") as folder:
         path = str(Path(folder, "replay.sqlite3"))
-        with program.opened_store(exclusive=True, path=path) as store:
+        with program.opened_store(exclusive=True, replaying=True, path=path) as store:
             yield store
 
 

@@ -279,8 +279,8 @@ class Store(LoggingConfigurable):
     ) -> set[tuple[str, str]]:
         """Raise the watermark, for good, before anything is told.
 
-        Runs need no claim. Executions that failed raise nothing: they tell only what no
-        newer one told, and never stand in the way of others. What is unchanged is told
+        Runs need no claim. Executions that failed raise nothing: they tell only what
+        nobody has told, and never stand in the way of others. What is unchanged is told
         again after `refresh_seconds`.
 
         Returns:

@@ -133,7 +133,10 @@ class Watermark:
             keys = [{"target": lease.target, "entity": e, "aspect": a} for e, a in wanted]
             self._database.lock(connection, watermark, keys)
         rows = _locked(connection, lease.target, wanted)
-        newer = {pair for pair, row in rows.items() if _is_newer(row, wanted[pair], me)}
+        # One that failed only tells what nobody has told: the word of a success stands.
+        newer = {
+            pair for pair, row in rows.items() if not raises or _is_newer(row, wanted[pair], me)
+        }
         own = _own(connection, lease, {rows[pair].holder for pair in newer})
         if own is None:
             raise _LeaseLost
@@ -144,10 +147,7 @@ class Watermark:
         if lease.takeover:  # the claim that died may have told over them
             changes.overwrite(rows[pair] for pair in newer)
         for pair in mine & rows.keys():
-            if raises:
-                changes.raise_to(rows[pair], wanted[pair], me, tell=pair in told)
-            elif pair in told:
-                changes.hold(rows[pair], digest=None)
+            changes.raise_to(rows[pair], wanted[pair], me, tell=pair in told)
         changes.write(connection, lease.target, now)
         _note_telling(connection, lease, bool(told))
         return told

@@ -129,7 +129,8 @@ def test_target_that_refuses(run: Run, stream: Stream, write: Write) -> None:
 
 def test_remote_targets_are_refused(run: Run, stream: Stream, write: Write) -> None:
     """They are named, before anything is read."""
-    ended = run("replay", write(stream.bodies()), "--targets=file,datahub,glue")
+    server = "--DataHubTarget.server=http://localhost:8080"
+    ended = run("replay", write(stream.bodies()), "--targets=file,datahub,glue", server)
 
     assert (ended.code, ended.out) == (1, "")
     assert "would change datahub and glue: add --live" in ended.err

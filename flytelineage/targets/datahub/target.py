@@ -190,6 +190,14 @@ class DataHubTarget(Target):
     _introduced = False
 
     # A destination decides both of these, the contract has one answer for each class.
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not self.server and not self.file:
+            raise ConfigError(
+                "DataHubTarget needs a destination: set DataHubTarget.server = "
+                '"http://host:8080" or DataHubTarget.file = "datahub/"'
+            )
+
     @property
     def remote(self) -> bool:  # type: ignore[override]
         """False where only files are written."""
@@ -233,7 +241,7 @@ class DataHubTarget(Target):
         """Send or write everything that is known, as few requests as possible.
 
         Raises:
-            ConfigError: No destination is set, or another process writes to the file.
+            ConfigError: Another process writes to the file.
         """
         destination = self._open()
         conversion, now = self._conversion(), self._now()
@@ -270,11 +278,6 @@ class DataHubTarget(Target):
         return self._destination
 
     def _new_destination(self, token: str | None) -> _Destination:
-        if not self.server and not self.file:
-            raise ConfigError(
-                "DataHubTarget needs a destination: set DataHubTarget.server = "
-                '"http://host:8080" or DataHubTarget.file = "datahub/"'
-            )
         _import_client()
         if self.file:
             from flytelineage.targets.datahub.files import ArrayFile, DirectoryFiles
