@@ -334,7 +334,7 @@ class Daemon(LoggingConfigurable):
         except Exception as exc:
             self._failed(lease, exc)
             return
-        claims = claims_of(lineage) if lineage and not target.journal else []
+        claims = claims_of(lineage, target.keeps) if lineage and not target.journal else []
         tell = self.store.prepare(  # 12
             lease,
             claims,
@@ -343,7 +343,7 @@ class Daemon(LoggingConfigurable):
         )
         told = [claim for claim in claims if (claim.entity, claim.aspect) in tell]
         if lineage is not None and not target.journal:
-            lineage = stay(lineage, claims, tell)
+            lineage = stay(lineage, claims, tell, target.keeps)
         self.on_step("prepared")
         try:
             rejections = target.emit(lineage) if lineage and any(lineage.entities()) else []  # 13

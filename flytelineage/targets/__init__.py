@@ -34,8 +34,8 @@ class Rejection(Value):
 class Target(LoggingConfigurable):
     """Takes lineage to one catalogue.
 
-    Must implement `emit_lineage`. May implement `check` and `close`, and set `remote`
-    and `journal`. Constructing a target must not connect to anything and must not
+    Must implement `emit_lineage`. May implement `check` and `close`, and set `remote`,
+    `journal` and `keeps`. Constructing a target must not connect to anything and must not
     import its client: that waits for the first `emit_lineage` or `check`.
     """
 
@@ -45,6 +45,10 @@ class Target(LoggingConfigurable):
     journal: ClassVar[bool] = False
     """True where each delivery stands for itself, as lines of a log do: it then gets
     executions whole, whatever others told before or after."""
+
+    keeps: ClassVar[frozenset[str]] = frozenset({"pipelines", "tasks", "datasets"})
+    """Of which entities the catalogue has entries. Of these a target gets what is new;
+    of the others all that is known, to describe those with it."""
 
     def emit(self, lineage: Lineage | Iterable[Entity]) -> list[Rejection]:
         """Tell the catalogue; a list of entities becomes a lineage without execution.

@@ -35,6 +35,8 @@ class GlueCatalogTarget(Target):
     not make is refused.
     """
 
+    keeps = frozenset({"datasets"})
+
     mode = Enum(
         ["register"],
         default_value="register",
