@@ -42,6 +42,7 @@ IN_LIST = 500
 """Values in one IN (...): far below what either database can bind."""
 
 _BUSY_SECONDS = 30
+_IDLE_SECONDS = 60  # our transactions never pause
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _LOST = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure
@@ -49,6 +50,11 @@ _TOO_LARGE = "54000"  # program_limit_exceeded: a key that no index can hold
 _PG_NOW = sqlalchemy.text(
     "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 )  # now() would be the time at which the transaction began
+
+_PG_LIMIT_IDLE = """
+    SELECT set_config('idle_in_transaction_session_timeout', %s::text, false)
+    WHERE current_setting('idle_in_transaction_session_timeout') = '0'
+"""
 
 
 def to_us(moment: datetime) -> int:
@@ -267,7 +273,7 @@ def _engine(url: URL, pool_size: int) -> Engine:
         sqlalchemy.event.listen(engine, "connect", _set_up_sqlite)
         sqlalchemy.event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         url,
         isolation_level="READ COMMITTED",  # what the locking counts on; servers may differ
         pool_pre_ping=True,  # after a failover the pool is full of dead connections
@@ -275,6 +281,18 @@ def _engine(url: URL, pool_size: int) -> Engine:
         connect_args={"connect_timeout": 10, "application_name": "flytelineage"},
         **shared,
     )
+    sqlalchemy.event.listen(engine, "connect", _set_up_postgresql)
+    return engine
+
+
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    """Take the locks from a process that is frozen or cut off; unless somebody set it.
+
+    Without that the server would wait for it, and every other replica with it.
+    """
+    connection.autocommit = True
+    connection.execute(_PG_LIMIT_IDLE, (_IDLE_SECONDS * 1000,))
+    connection.autocommit = False
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

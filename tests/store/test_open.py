@@ -496,6 +496,22 @@ def test_connections_that_died_are_replaced(store: Store, clock: Clock) -> None:
 
 
 @only_postgresql
+@pytest.mark.parametrize(("own", "lasts"), [("", "1min"), ("5s", "5s")])
+def test_locks_of_a_frozen_replica_end(url: str, own: str, lasts: str) -> None:
+    """It may stay frozen for hours, and all others would wait for it; the URL may differ."""
+    setting = "idle_in_transaction_session_timeout"
+    store = Store(url=f"{url}%20-c{setting}%3D{own}" if own else url)
+    store.open(exclusive=False)
+
+    limit = database(store).read(
+        lambda connection: connection.exec_driver_sql(f"SHOW {setting}").scalar()
+    )
+
+    store.close()
+    assert limit == lasts
+
+
+@only_postgresql
 def test_a_deadlock_is_run_again(raw: Database) -> None:
     """Sorted keys avoid them; if one comes about all the same, nobody notices."""
     raw.write(lambda connection: connection.exec_driver_sql("CREATE TABLE t (id int, n int)"))
