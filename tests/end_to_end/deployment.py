@@ -1,0 +1,323 @@
+"""A queue, a store, three catalogues, and daemons in processes that may be killed.
+
+Queue, DataHub, S3 and Glue run in this process; each daemon is forked from a server
+that has imported everything, so that a life costs no second.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, text
+
+from flytelineage.store import Store
+from flytelineage.store.database import parse_url
+from flytelineage.testing import crash
+from flytelineage.testing.datahub import GmsDouble
+from flytelineage.testing.sqs import SqsDouble
+from tests.end_to_end import worker
+
+ROOT = Path(__file__).parent.parent.parent
+
+PATIENCE = 30.0
+"""Seconds after which what was waited for does not come any more."""
+
+VISIBILITY, POLL = 30, 20
+"""Seconds that a received message is hidden, and that a poll lasts, by the queue's clock."""
+
+_PENDING = text("""
+    SELECT (SELECT count(*) FROM execution WHERE due_at IS NOT NULL)
+         + (SELECT count(*) FROM delivery WHERE due_at IS NOT NULL)
+""")
+
+_forked = multiprocessing.get_context("forkserver")
+_forked.set_forkserver_preload([worker.__name__])
+
+
+class Daemon:
+    """One life of the daemon."""
+
+    def __init__(self, process: ForkServerProcess | _Command, log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    @property
+    def exitcode(self) -> int | None:
+        """`None` while it lives; a signal's number, negative, if that ended it."""
+        return self._process.exitcode
+
+    @property
+    def frozen(self) -> bool:
+        """Whether SIGSTOP has stopped it."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
+
+    @property
+    def log(self) -> str:
+        """What it said."""
+        return self._log.read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def close(self) -> None:
+        """Kill it if it lives, and forget it."""
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+
+
+class _Command:
+    """`python -m flytelineage`, with the manners of a `multiprocessing` process."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path, log: Path, **how: Any) -> None:
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "flytelineage", *arguments],
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                **how,
+            )
+        self.pid = self._popen.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        return self._popen.poll()
+
+    def kill(self) -> None:
+        self._popen.kill()
+
+    def join(self) -> None:
+        self._popen.wait()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Deployment:
+    """Everything around the daemons; closed by `with`.
+
+    Args:
+        folder: For files of the targets and logs.
+        store_url: Of a store that nobody else uses.
+        glue: A boto3 client.
+    """
+
+    def __init__(self, folder: Path, store_url: str, glue: Any) -> None:
+        self.folder = folder
+        self.sqs = SqsDouble()
+        self.gms = GmsDouble()
+        self._store_url = store_url
+        self._glue = glue
+        self._daemons: list[Daemon] = []
+        self._engine = create_engine(parse_url(store_url))
+
+    def __enter__(self) -> Deployment:
+        self.sqs.__enter__()
+        self.gms.__enter__()
+        self.queue = self.sqs.create_queue("events", {"VisibilityTimeout": str(VISIBILITY)})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for daemon in self._daemons:
+            daemon.close()
+        self._engine.dispose()
+        self.gms.__exit__()
+        self.sqs.__exit__()
+        for database in self._databases():
+            self._glue.delete_database(Name=database)
+
+    # ------------------------------------------------------------------- daemons
+
+    def start(
+        self, crash_at: str = "", *, poll_seconds: float = 0.03, real: bool = False
+    ) -> Daemon:
+        """Start a daemon.
+
+        Args:
+            crash_at: As `flytelineage.testing.crash` reads it.
+            poll_seconds: How soon it looks for work again.
+            real: Not forked, but `python -m flytelineage`; it dies at no inner place.
+        """
+        number = len(self._daemons)
+        log = self.folder / f"daemon-{number}.log"
+        arguments = [*self._arguments(number), f"--Daemon.poll_seconds={poll_seconds}"]
+        environment = self._environment(crash_at)
+        process: ForkServerProcess | _Command
+        if real:
+            process = _Command(arguments, self.folder, log, env=environment)
+        else:
+            process = _forked.Process(
+                target=worker.run, args=(arguments, environment, self.folder, log)
+            )
+            process.start()
+        daemon = Daemon(process, log)
+        self._daemons.append(daemon)
+        return daemon
+
+    def _arguments(self, number: int) -> list[str]:
+        """The options of a daemon that hurries; the number keeps their files apart."""
+        return [
+            "--sqs-queue=events",
+            "--targets=file,datahub,glue",
+            f"--Store.url={self._store_url}",
+            "--Store.min_settle=0.1",
+            "--Daemon.lease_seconds=1",
+            "--Daemon.pollers=2",
+            "--Daemon.retry_seconds=0.05",
+            "--Daemon.refresh_hours=0",
+            f"--SqsSource.wait_seconds={POLL}",
+            f"--FileTarget.path={self.folder}/lineage-{number}.jsonl",
+            f"--DataHubTarget.server={self.gms.url}",
+            "--DataHubTarget.batch_size=20",
+        ]
+
+    def _environment(self, crash_at: str) -> dict[str, str]:
+        """Queue and AWS on loopback, nothing of the user's own."""
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "AWS_ENDPOINT_URL_SQS": self.sqs.url,
+            "DATAHUB_TELEMETRY_ENABLED": "false",
+            **({crash.VARIABLE: crash_at} if crash_at else {}),
+        }
+
+    def end(self, daemon: Daemon) -> int:
+        """Ask a daemon to stop; its exit status."""
+        daemon.signal(signal.SIGTERM)
+        self.sqs.advance(POLL)
+        return self.wait_for_end(daemon)
+
+    def wait_for_end(self, daemon: Daemon) -> int:
+        """Wait until a daemon is no more; its exit status."""
+        self.wait_for(lambda: daemon.exitcode is not None, pace=POLL)
+        assert daemon.exitcode is not None
+        return daemon.exitcode
+
+    # ------------------------------------------------------------------ progress
+
+    def drained(self) -> bool:
+        """Whether nothing is left to do. The queue first: what left it is stored."""
+        if self.queue.visible or self.queue.in_flight:
+            return False
+        with self._engine.connect() as connection:
+            return connection.execute(_PENDING).scalar_one() == 0
+
+    def drain(self) -> None:
+        """Wait until nothing is left."""
+        self.wait_for(lambda: self.drained() or not self.some_live())
+        assert self.some_live(), self._daemons[-1].log
+
+    def some_live(self) -> bool:
+        """Whether any daemon lives."""
+        return any(one.exitcode is None for one in self._daemons)
+
+    def wait_for_calls(self, number: int) -> None:
+        """Wait until the daemons asked for so many things more, or nothing is left."""
+        enough = self._calls() + number
+        self.wait_for(lambda: self._calls() >= enough or self.drained())
+
+    def _calls(self) -> int:
+        return sum(self.sqs.calls.values()) + len(self.gms.requests)
+
+    def wait_for(self, happened: Callable[[], bool], *, pace: int = 1) -> None:
+        """Look again and again, but not for ever.
+
+        Args:
+            happened: Looks.
+            pace: By how many seconds the queue's clock goes on between two looks.
+        """
+        ends_at = time.monotonic() + PATIENCE
+        while not happened():
+            if time.monotonic() > ends_at:
+                logs = "\n".join(f"---\n{one.log[-3000:]}" for one in self._daemons)
+                raise AssertionError(f"It did not happen within {PATIENCE} s\n{logs}")
+            self.sqs.advance(pace)
+            time.sleep(0.02)
+
+    # --------------------------------------------------------------------- state
+
+    def stored(self) -> tuple[list[bytes], list[str]]:
+        """Hashes of the events, and the bodies in quarantine."""
+        store = Store()
+        store.url = self._store_url
+        store.open(exclusive=False)
+        try:
+            executions = self._column("SELECT key FROM execution")
+            hashes = [bytes(hash) for hash in self._column("SELECT hash FROM event")]
+            assert executions
+            bodies = [store.quarantine_body(one.id) or "" for one in store.quarantined(1000)]
+        finally:
+            store.close()
+        return hashes, bodies
+
+    def _column(self, query: str) -> list[Any]:
+        with self._engine.connect() as connection:
+            return list(connection.execute(text(query)).scalars())
+
+    def told(self) -> dict[str, Any]:
+        """What each catalogue holds in the end, by target."""
+        return {
+            "file": self._lines(),
+            "datahub": self._aspects(),
+            "glue": self._tables(),
+        }
+
+    def _aspects(self) -> dict[str, Any]:
+        """Of a time series the last event: which of the others are told depends on luck."""
+        state = self.gms.state
+        latest = {key: events[max(events)] for key, events in state["events"].items()}
+        return {" ".join(key): value for key, value in (state["aspects"] | latest).items()}
+
+    def _lines(self) -> dict[str, Any]:
+        """The last line of each execution; with several files, that of the last revision."""
+        lines: dict[str, Any] = {}
+        for path in sorted(self.folder.glob("lineage-*.jsonl")):
+            for line in map(json.loads, _whole_lines(path)):
+                name = line["execution"]["name"]
+                if name not in lines or line["revision"] >= lines[name]["revision"]:
+                    lines[name] = line
+        return {name: _without(line, ["revision"]) for name, line in lines.items()}
+
+    def _tables(self) -> dict[str, Any]:
+        return {
+            f"{database}.{table['Name']}": _without(table, _GLUES_OWN)
+            | {"Parameters": _without(table["Parameters"], _PASSING)}
+            for database in self._databases()
+            for table in self._pages("get_tables", "TableList", DatabaseName=database)
+        }
+
+    def _databases(self) -> list[str]:
+        return [one["Name"] for one in self._pages("get_databases", "DatabaseList")]
+
+    def _pages(self, operation: str, key: str, **arguments: Any) -> Iterable[Any]:
+        for page in self._glue.get_paginator(operation).paginate(**arguments):
+            yield from page[key]
+
+
+_GLUES_OWN = ("CreateTime", "UpdateTime", "VersionId")
+
+_PASSING = ("flyte.execution",)
+"""Parameters that the target writes only together with another change."""
+
+
+def _whole_lines(path: Path) -> Sequence[str]:
+    """The lines of a file that a crash may have torn at its end."""
+    return path.read_text().split("\n")[:-1]
+
+
+def _without(value: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: item for name, item in value.items() if name not in names}
