@@ -20,15 +20,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, Table, exc
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 
 from flytelineage.errors import ConfigError, RefusedByStoreError, StoreError
 from flytelineage.options import MASK
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -153,7 +155,11 @@ class Database:
     def insert(self, table: Table) -> postgresql.Insert:
         """An insert that knows ON CONFLICT."""
         if self.dialect == "sqlite":
+            from sqlalchemy.dialects import sqlite
+
             return sqlite.insert(table)  # type: ignore[return-value] # the same methods
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table)
 
     def lock(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

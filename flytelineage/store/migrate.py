@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlalchemy
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection, MetaData, String, Table
 
 from flytelineage.errors import ConfigError
 from flytelineage.store.database import Database
-from flytelineage.store.schema import SCHEMA
+from flytelineage.store.schema import SCHEMA, metadata
 
 _ADVISORY_LOCK = 0x466C_7974_654C_696E  # any number that is always the same: "FlyteLin"
 
@@ -36,6 +36,31 @@ def upgrade(database: Database) -> None:
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    if sqlalchemy.inspect(connection).get_table_names():
+        migrate(connection)
+    else:
+        _create(connection)
+
+
+def _create(connection: Connection) -> None:
+    """Make the newest tables at once: a first start need not wait for alembic.
+
+    A test holds them against those that the migrations make.
+    """
+    versions = MetaData()
+    version = Table(
+        "alembic_version",
+        versions,
+        Column("version_num", String(32), primary_key=True),
+    )
+    version.primary_key.name = "alembic_version_pkc"
+    metadata.create_all(connection)
+    versions.create_all(connection)
+    connection.execute(version.insert(), {"version_num": SCHEMA})
+
+
+def migrate(connection: Connection) -> None:
+    """Let alembic bring the tables to those of this release."""
     from alembic import command
     from alembic.config import Config
 
