@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from traitlets import TraitType
 
@@ -56,7 +56,13 @@ class Formatter(logging.Formatter):
         return redact(super().format(record))
 
 
-class StderrHandler(logging.StreamHandler[TextIO]):
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler  # Python 3.10 cannot subscript it
+
+
+class StderrHandler(_StreamHandler):
     """Writes to whatever `sys.stderr` is at the time."""
 
     def __init__(self) -> None:
