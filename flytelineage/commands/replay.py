@@ -161,8 +161,11 @@ def _left(report: Report) -> Iterator[tuple[str, str, Sequence[str]]]:
 
 def _listed(items: Sequence[str], reasons: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for item in items[:_SHOWN]:
+        why = reasons.get(item, ())
         yield f"  {item}"
-        yield from (f"    {reason}" for reason in reasons.get(item, ())[:_REASONS])
+        yield from (f"    {reason}" for reason in why[:_REASONS])
+        if len(why) > _REASONS:
+            yield f"    and {len(why) - _REASONS} more reasons"
     if len(items) > _SHOWN:
         yield f"  and {len(items) - _SHOWN} more"
 

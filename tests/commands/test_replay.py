@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -112,6 +113,7 @@ def test_reasons_are_told(run: Run, stream: Stream, write: Write) -> None:
     assert ended.code == 0
     assert "Not everything could be read of 1 execution" in ended.out
     assert "ObjectReader.allow" in ended.out
+    assert re.search(r"\n    and \d+ more reasons", ended.out)
 
 
 def test_target_that_refuses(run: Run, stream: Stream, write: Write) -> None:
