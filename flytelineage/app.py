@@ -334,7 +334,8 @@ class FlyteLineage(StrictApplication):
     @property
     def warnings(self) -> list[str]:
         """What is in order, but should be known."""
-        return [GUESSED_NAMES]
+        silent = [] if self.targets else ["FlyteLineage.targets is empty: nobody is told"]
+        return [GUESSED_NAMES, *silent]
 
     def with_options(self, options: Mapping[str, Mapping[str, Any]]) -> FlyteLineage:
         """Another program that has these options by class, and none of this one's."""

@@ -50,6 +50,8 @@ def find(name: str, *, named: bool) -> list[Path]:
     found = [candidate for candidate in wanted if candidate.is_file()]
     if named and not found:
         there = "is not a file" if path.exists() else "does not exist"
+        if path.is_file():
+            there = "must end in .py or .json"
         raise ConfigError(f"The configuration file {name} {there}")
     return found
 
@@ -184,7 +186,8 @@ def _accepted(path: Sequence[str], name: str, value: Any, known: _Known) -> Any:
         value = _resolved(value, trait)
         _try(cls, trait, value)
     except (TraitError, FlyteLineageError, ValueError, TypeError) as exc:
-        raise ConfigError(f"{option}: {redact(' '.join(str(exc).split()))}") from exc
+        text = redact(" ".join(str(exc).split())).removeprefix(f"{option}: ")
+        raise ConfigError(f"{option}: {text}") from exc
     return value
 
 

@@ -171,13 +171,16 @@ class StrictApplication(Application):
         """Write a file with every option commented out, or print it where it is `-`.
 
         Raises:
-            ConfigError: The file exists, and nobody agreed to lose it.
+            ConfigError: The file exists and nobody agreed to lose it, or it could not be
+                read again under its name.
         """
         text = self.generate_config_file()
         if self.config_file == "-":
             self._print(text)
             return 0
         path = Path(self.config_file).expanduser()
+        if path.suffix != ".py":
+            raise ConfigError(f"What is written is Python: give {path} a name that ends in .py")
         if path.exists() and not _agrees(f"{path} exists. Replace it? [y/N] "):
             raise ConfigError(
                 f"{path} exists and was kept: name another file with --config=FILE, "
@@ -241,6 +244,8 @@ class StrictApplication(Application):
             if self._matters(name):
                 yield from _entry(f"--{name}=..", f"{text} ({option})")
         yield from _entry("--Class.trait=..", "any other option; --help-all lists them")
+        if self.command is None:
+            yield from _entry("--version", "print the version and exit")
         yield ""
 
     def _matters(self, name: str) -> bool:

@@ -264,6 +264,14 @@ class TestGeneratedConfig:
         assert (ended.code, ended.out) == (0, "Wrote mine.py: every option, commented out\n")
         assert "c.FlyteLineage" in (tmp_path / "mine.py").read_text()
 
+    def test_it_is_python(self, run: Run, tmp_path: Path) -> None:
+        """Under another name it could not be read again."""
+        ended = run("--generate-config", "--config=mine.json")
+
+        assert (ended.code, ended.out) == (1, "")
+        assert "give mine.json a name that ends in .py" in ended.err
+        assert list(tmp_path.iterdir()) == []
+
     def test_it_can_be_printed(self, run: Run) -> None:
         """With `-` for a name."""
         assert "# c.FlyteLineage.sqs_queue = ''" in run("--generate-config", "--config=-").out
@@ -355,6 +363,19 @@ class TestMistakes:
     def test_target_twice(self, run: Run) -> None:
         """Its deliveries could not be told apart."""
         assert "file is listed twice" in run("--sqs-queue=q", "--targets=file,FILE").err
+
+    def test_no_target(self, run: Run) -> None:
+        """That is allowed, and surely worth a note."""
+        ended = run("check", "--sqs-queue=q", "--targets=")
+
+        assert ended.code == 0
+        assert "note     FlyteLineage.targets is empty: nobody is told\n" in ended.out
+
+    def test_option_is_named_once(self, run: Run) -> None:
+        """Also where the message about its value names it too."""
+        ended = run("--sqs-queue=q", "--ObjectReader.allow=/data")
+
+        assert ended.err.count("ObjectReader.allow") == 1
 
     def test_broken_plugin_of_others(
         self, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

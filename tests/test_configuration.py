@@ -77,6 +77,13 @@ class TestFind:
         with pytest.raises(ConfigError, match="is not a file"):
             find(str(tmp_path), named=True)
 
+    def test_file_of_another_kind(self, tmp_path: Path) -> None:
+        """It is there, so the error says what is wrong with its name."""
+        written(tmp_path, "c.yaml", "Outlet: {}")
+
+        with pytest.raises(ConfigError, match=r"c\.yaml must end in \.py or \.json"):
+            find(str(tmp_path / "c.yaml"), named=True)
+
 
 class TestLoad:
     """Files give options, or errors that name the line."""

@@ -117,7 +117,7 @@ class Check(Command):
                 self._problems.append(f"{what}: {text}")
 
     def _conclusion(self, program: Program) -> str:
-        read = ", ".join(program.loaded_config_files) or "no configuration file"
+        read = ", ".join(program.loaded_config_files) or "no configuration file was read"
         count = len(self._problems)
         if count:
             return f"{count} problem{'s' if count > 1 else ''} ({read})"
