@@ -243,9 +243,7 @@ def _raw_keys(references: Iterable[Reference]) -> Iterable[str]:
 def _to_retire(places: Places, execution: ExecutionId) -> frozenset[str]:
     """Bare ids that nobody else has to tell once more."""
     return frozenset(
-        name
-        for name in places.bare
-        if name not in places.multiple or places.retired_by.get(name) == execution
+        name for name in places.bare if places.retired_by.get(name, execution) == execution
     )
 
 

@@ -415,7 +415,8 @@ class _Builder:
                 io=IO(),
             )
             for name in self.known.retire
-            if name in self._paths and self._is_multiple(name)
+            # The word of a failed execution could not take back a success's edges.
+            if self.succeeded and name in self._paths and self._is_multiple(name)
         )
         return tuple(sorted(tasks, key=lambda task: task.urn))
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from flytelineage.daemon import Daemon
+from flytelineage.entities import IO
 from flytelineage.errors import (
     ConfigError,
     PermanentTargetError,
@@ -20,6 +21,7 @@ from flytelineage.testing.simulator import (
     FolderStorage,
     Frame,
     Node,
+    Outcome,
     Output,
     Task,
     Workflow,
@@ -340,6 +342,23 @@ def test_an_older_execution_never_stays_on_top(daemon, stream, clock, order):
 
     upstream = io_of(running.targets["memory"], "clean").upstream
     assert [edge.task.name for edge in upstream] == ["app.etl.read"]
+
+
+def test_a_bare_id_is_retired_by_a_success(daemon, stream, clock):
+    """A failed execution may be the first to show a task at two nodes; it tells no edges."""
+    source = MemorySource()
+    running = daemon(source)
+    bad = {"phase": "FAILED", "outcomes": {"n1": Outcome(phase="FAILED")}}
+    for one in (
+        stream("one", tasks=("load", "clean")),
+        stream("two", hours=1, tasks=("load", "load"), **bad),
+        stream("three", hours=2, tasks=("load", "clean")),
+    ):
+        source.send(one.bodies())
+        drain(running, clock)
+
+    assert io_of(running.targets["memory"], "load") == IO()
+    assert io_of(running.targets["memory"], "load@n0").outputs
 
 
 def test_held_deliveries_are_sent_when_asked_for(daemon, stream, clock, store):

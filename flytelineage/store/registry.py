@@ -120,9 +120,10 @@ class Registry:
                 if row.multiple:
                     raise Overtaken
                 changes.append(_place(row, bare=True))
-            elif not row.multiple:
-                changes.append(_place(row, multiple=True, retired_by=key if row.bare else None))
-                again = again or (row.bare and row.task not in retiring)
+            elif not row.multiple or (row.bare and row.retired_by is None):
+                retires = row.bare and built.lineage.succeeded
+                changes.append(_place(row, multiple=True, retired_by=key if retires else None))
+                again = again or (retires and row.task not in retiring)
         if changes:
             connection.execute(_SET_PLACE, changes)
         return again
