@@ -28,6 +28,7 @@ from flytelineage.errors import (
     ConfigError,
     DecodeError,
     PermanentTargetError,
+    RefusedByStoreError,
     StoreError,
     TargetError,
     TargetUnavailable,
@@ -49,6 +50,9 @@ from flytelineage.workers import Fatal, Workers
 
 RUN_FOREVER_TRIES = 20
 """After so many failures that no class of ours explains, a delivery is given up."""
+
+SHORTEST_WAIT_SECONDS = 1.0
+"""Between two looks for missing events, where `Store.min_settle` is shorter."""
 
 REPLAY_TRIES = 3
 """In a replay nobody waits for a target: after so many tries it is given up."""
@@ -185,12 +189,17 @@ class Daemon(LoggingConfigurable):
         self._workers = Workers(self.log, rest_seconds=self.poll_seconds, pause=self._backoff)
         self._record = Grouped(self._record_group)
         self._received = False
+        self._store_failed = False
         self._patient = True
 
     # -------------------------------------------------------------------- intake
 
     def intake(self) -> bool:
         """Take messages from the source into the store; whether there were any."""
+        if self._store_failed:
+            # What is received in vain comes nearer to the dead-letter queue each time.
+            self.store.record([])
+            self._store_failed = False
         messages = self.source.receive()  # 1
         self._received = True
         self.on_step("received")
@@ -229,7 +238,11 @@ class Daemon(LoggingConfigurable):
         """Commit what several pollers brought in one transaction."""
         events = [one for one in arrived if isinstance(one, Event)]
         refused = [one for one in arrived if isinstance(one, Refused)]
-        new = self.store.record(events, refused)
+        try:
+            new = self.store.record(events, refused)
+        except StoreError:
+            self._store_failed = True
+            raise
         self.report.count("events", new)
         self.report.count("duplicates", len(events) - new)
 
@@ -242,6 +255,8 @@ class Daemon(LoggingConfigurable):
             self.on_step("claimed build")
             try:
                 self._build(lease)
+            except RefusedByStoreError as exc:
+                self._postpone(lease, str(exc))
             except StoreError:
                 raise
             except Unavailable as exc:
@@ -294,7 +309,8 @@ class Daemon(LoggingConfigurable):
         left = self.store.max_settle - waited
         if left <= 0:
             return False
-        self.store.postpone_build(lease, min(left, 2 * self.store.min_settle), counted=False)
+        pause = max(2 * self.store.min_settle, SHORTEST_WAIT_SECONDS)
+        self.store.postpone_build(lease, min(left, pause), counted=False)
         return True
 
     def _postpone(self, lease: BuildLease, why: str) -> None:
@@ -331,10 +347,10 @@ class Daemon(LoggingConfigurable):
         began = time.monotonic()
         try:
             lineage = self._transformed(lease.lineage)
+            claims = claims_of(lineage, target.keeps) if lineage and not target.journal else []
         except Exception as exc:
             self._failed(lease, exc)
             return
-        claims = claims_of(lineage, target.keeps) if lineage and not target.journal else []
         tell = self.store.prepare(  # 12
             lease,
             claims,

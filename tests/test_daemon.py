@@ -10,7 +10,9 @@ from flytelineage.entities import IO
 from flytelineage.errors import (
     ConfigError,
     PermanentTargetError,
+    RefusedByStoreError,
     SourceError,
+    StoreError,
     TargetUnavailable,
     TransientTargetError,
 )
@@ -181,6 +183,18 @@ def test_missing_events_are_waited_for(daemon, stream, clock, store):
 
     assert running.deliver("memory")
     assert running.targets["memory"].emitted[0].partial
+
+
+def test_waiting_for_missing_events_never_spins(daemon, stream, clock, store):
+    """Not even where executions are built as soon as they end."""
+    store.min_settle = 0
+    lossy = stream().without(lambda event: hasattr(event, "id") and event.id.node_id == "n0")
+    running = daemon(MemorySource(lossy.bodies()))
+    while running.source.visible:
+        running.intake()
+
+    assert running.build()
+    assert not running.build()
 
 
 def test_an_unreadable_message_delays_nobody(daemon, stream, clock, store):
@@ -397,6 +411,68 @@ def test_the_daemon_goes_on_when_the_source_fails_for_a_while(daemon, stream, st
 
     assert len(target.emitted) == 1
     assert source.exhausted
+
+
+def test_a_lineage_that_cannot_be_stored_delays_no_other(daemon, stream, clock, store, monkeypatch):
+    """It is built again ever more seldom; no worker stops for it."""
+    finish = store.finish_build
+
+    def refuse_one(lease, *args, **fields):
+        if lease.execution.name == "odd":
+            raise RefusedByStoreError("it cannot be written")
+        return finish(lease, *args, **fields)
+
+    monkeypatch.setattr(store, "finish_build", refuse_one)
+    running = daemon(MemorySource([*stream("odd").bodies(), *stream("fine").bodies()]))
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+
+    while running.build():
+        pass
+    running.deliver("memory")
+
+    assert [one.execution.name for one in running.targets["memory"].emitted] == ["fine"]
+    assert 0 < store.next_due_in() < 10
+
+
+class Absurd(Transform):
+    """Gives back what is no lineage."""
+
+    def apply(self, lineage):
+        return ["nonsense"]
+
+
+def test_a_transform_that_gives_nonsense_is_given_up(daemon, stream, clock):
+    running = daemon(MemorySource(stream().bodies()), transforms=[Absurd()])
+
+    drain(running, clock, rounds=200)
+
+    assert running.targets["memory"].emitted == []
+    assert running.store.next_due_in() is None
+
+
+def test_no_message_is_taken_while_the_store_is_away(daemon, stream, clock, store, monkeypatch):
+    """Each time it is handed out brings a message nearer to the dead-letter queue."""
+    source = MemorySource(stream().bodies())
+    running = daemon(source)
+    record, away = store.record, [True]
+
+    def fail(*args):
+        if away[0]:
+            raise StoreError("no connection")
+        return record(*args)
+
+    monkeypatch.setattr(store, "record", fail)
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            running.intake()
+
+    assert len(source.in_flight) == 10
+    away[0] = False
+    source.again()
+    drain(running, clock)
+    assert len(running.targets["memory"].emitted) == 1
 
 
 def test_an_execution_that_cannot_be_built_delays_no_other(daemon, stream, clock, monkeypatch):
