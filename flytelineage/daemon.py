@@ -54,8 +54,11 @@ RUN_FOREVER_TRIES = 20
 SHORTEST_WAIT_SECONDS = 1.0
 """Between two looks for missing events, where `Store.min_settle` is shorter."""
 
+GIVEN_UP_SECONDS = 3600.0
+"""A build that a replay gave up comes after all others, and not again before its end."""
+
 REPLAY_TRIES = 3
-"""In a replay nobody waits for a target: after so many tries it is given up."""
+"""In a replay nobody waits: after so many tries a build or a delivery is given up."""
 
 
 class Daemon(LoggingConfigurable):
@@ -315,9 +318,10 @@ class Daemon(LoggingConfigurable):
 
     def _postpone(self, lease: BuildLease, why: str) -> None:
         seconds = self._backoff(lease.attempts)
-        self.log.warning("Building %s again in %.0f s: %s", lease.execution, seconds, why)
         if not self._patient and lease.attempts >= REPLAY_TRIES:
-            self.stop()
+            seconds = GIVEN_UP_SECONDS
+            self.report.note_unbuildable(lease.execution)
+        self.log.warning("Building %s again in %.0f s: %s", lease.execution, seconds, why)
         self.store.postpone_build(lease, seconds, counted=True)
 
     def _retry_in(self, lineage: Lineage, facts: Facts) -> float | None:
@@ -454,7 +458,7 @@ class Daemon(LoggingConfigurable):
             self.intake()
         while self._work_once():
             pass
-        self.report.unbuilt = [str(execution) for execution in self.store.unbuilt()]
+        self.report.note_unbuilt(self.store.unbuilt())
         return self.report
 
     def _work_once(self) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from flytelineage.entities import Lineage
+from flytelineage.entities import ExecutionId, Lineage
 
 
 @dataclass
 class Report:
     """What was done; lists hold executions, and deliveries as `EXECUTION to TARGET`.
+
+    `given_up` holds both: an execution that could not be built is delivered nowhere.
 
     Attributes:
         listing: Whether executions are listed. A replay ends; the lists of a daemon
@@ -57,6 +60,14 @@ class Report:
         self._list(self.partial, execution, lineage.partial)
         self._list(self.waiting, execution, waiting)
         self._list(self.incomplete, execution, bool(lineage.incomplete))
+
+    def note_unbuildable(self, execution: ExecutionId) -> None:
+        """List an execution whose build was given up: no target hears of it."""
+        self._list(self.given_up, str(execution), belongs=True)
+
+    def note_unbuilt(self, executions: Iterable[ExecutionId]) -> None:
+        """List the executions that were never due."""
+        self.unbuilt = [str(one) for one in executions if str(one) not in self.given_up]
 
     def note_delivery(self, delivery: str, target: str, outcome: str) -> None:
         """Count a delivery, and list it unless it was `delivered`."""

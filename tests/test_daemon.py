@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from flytelineage import daemon as daemon_module
 from flytelineage.daemon import Daemon
 from flytelineage.entities import IO
 from flytelineage.errors import (
@@ -436,6 +437,28 @@ def test_a_lineage_that_cannot_be_stored_delays_no_other(daemon, stream, clock, 
     assert 0 < store.next_due_in() < 10
 
 
+def test_a_replay_gives_up_what_cannot_be_built_and_tells_the_rest(
+    daemon, stream, store, monkeypatch
+):
+    """After three tries, whatever the failure; the exit code says so."""
+    build_lineage = daemon_module.build_lineage
+
+    def fail_for_one(facts, collected):
+        if facts.execution.name == "odd":
+            raise RuntimeError("a bug")
+        return build_lineage(facts, collected)
+
+    monkeypatch.setattr(daemon_module, "build_lineage", fail_for_one)
+    running = daemon(MemorySource([*stream("odd").bodies(), *stream("fine").bodies()]))
+
+    report = running.replay()
+
+    assert [one.execution.name for one in running.targets["memory"].emitted] == ["fine"]
+    assert report.given_up == ["flytesnacks/development/odd"]
+    assert report.unbuilt == []
+    assert report.failed
+
+
 class Absurd(Transform):
     """Gives back what is no lineage."""
 
@@ -477,16 +500,14 @@ def test_no_message_is_taken_while_the_store_is_away(daemon, stream, clock, stor
 
 def test_an_execution_that_cannot_be_built_delays_no_other(daemon, stream, clock, monkeypatch):
     """A fault of ours in one execution: the traceback is logged, the rest goes on."""
-    from flytelineage import daemon as module
-
-    build_lineage = module.build_lineage
+    build_lineage = daemon_module.build_lineage
 
     def fail_for_one(facts, collected):
         if facts.execution.name == "odd":
             raise RuntimeError("a bug")
         return build_lineage(facts, collected)
 
-    monkeypatch.setattr(module, "build_lineage", fail_for_one)
+    monkeypatch.setattr(daemon_module, "build_lineage", fail_for_one)
     running = daemon(MemorySource([*stream("odd").bodies(), *stream("fine").bodies()]))
     while running.source.visible:
         running.intake()
