@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import NamedTuple
 
@@ -384,10 +384,12 @@ class _Builder:
         found = {}
         for use in self._reads.get(node.id, ()):
             producers = self._producers.get(use.key, [])
-            # Of several writers of one URI, those that were done when it was read.
-            if len(producers) > 1:
-                producers = [p for p in producers if _before(p, node)] or producers
-            found.update({producer.id: producer for producer in producers})
+            done = [producer for producer in producers if _before(producer, node)]
+            # Raw output is written once; any other URI may have been there before, and
+            # only who was done when it was read can have written what was read.
+            if not done and naming.raw_output(use.reference.uri) is not None:
+                done = producers
+            found.update({producer.id: producer for producer in done})
         found.pop(node.id, None)
         yield from found.values()
 
@@ -473,7 +475,7 @@ class _Builder:
             return ()
         found: dict[DatasetId, Dataset] = {}
         touched: dict[DatasetId, datetime] = {}
-        for node in self.nodes:
+        for node in sorted(self.nodes, key=_end):  # of several writes, the newest is told
             written = {use.dataset: use for use in self._writes[node.id] if use.dataset}
             read = {use.dataset for use in self._reads.get(node.id, ()) if use.dataset}
             for id in read | written.keys():
@@ -638,6 +640,10 @@ def _key(uri: str) -> str:
     """What two URIs of one piece of data have in common."""
     raw = naming.raw_output(uri)
     return raw.key if raw else naming.normalised(uri)
+
+
+def _end(node: NodeFacts) -> datetime:
+    return node.ended_at or datetime.min.replace(tzinfo=timezone.utc)
 
 
 def _before(producer: NodeFacts, consumer: NodeFacts) -> bool:

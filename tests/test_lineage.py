@@ -272,6 +272,33 @@ def test_writers_of_one_path_are_told_apart_by_time():
     assert io_of(built)["second"] == ([], ["s3:lake/out"], [])
 
 
+def test_who_writes_after_a_task_began_is_not_upstream_of_it():
+    """A table that is read, and written anew by the task behind: no circle."""
+    table = "s3://lake/state"
+    built = build(
+        facts(node("n0", "read", end=10), node("n1", "update", end=20)),
+        {"n0": holds(df=table), "n1": holds(df=raw("n0"))},
+        {"n0": holds(o0=raw("n0")), "n1": holds(o0=table)},
+    )
+
+    assert io_of(built) == {
+        "read": (["s3:lake/state"], [flyte("read")], []),
+        "update": ([flyte("read")], ["s3:lake/state"], ["read"]),
+    }
+
+
+def test_the_newest_write_of_a_dataset_is_told():
+    """Not that of the last node in node order."""
+    built = build(
+        facts(node("n0", "late", end=30), node("n1", "early", end=20)),
+        {},
+        {"n0": holds(o0="s3://lake/out"), "n1": holds(o0="s3://lake/out")},
+    )
+
+    (dataset,) = built.lineage.datasets
+    assert (dataset.operation.at, dataset.operation.run.node) == (at(30), "n0")
+
+
 def test_wrappers_neither_read_nor_write():
     """A sub-workflow's node holds copies of what its children wrote."""
     found = facts(
