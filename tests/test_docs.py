@@ -1,0 +1,266 @@
+"""The documents say what is true of the program: examples run, names and defaults exist."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from traitlets.config import Configurable
+
+from flytelineage.app import FlyteLineage
+from flytelineage.commands import COMMANDS, load
+from flytelineage.entities import IO, Dataset, Edge, PipelineId, Task
+from flytelineage.options import TARGETS
+from flytelineage.testing.datahub import GmsDouble
+from tests.conftest import Run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md"]
+
+CLASSES: dict[str, type[Configurable]] = {cls.__name__: cls for cls in FlyteLineage().all_classes()}
+OPTIONS = {
+    f"{cls.__name__}.{name}": trait
+    for cls in CLASSES.values()
+    for name, trait in cls.class_traits(config=True).items()
+}
+
+
+def blocks(language: str, containing: str = "") -> list[str]:
+    """The README's code blocks in a language."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [block for block in found if containing in block]
+
+
+def block(language: str, containing: str) -> str:
+    (found,) = blocks(language, containing)
+    return found
+
+
+def rows(first: str) -> list[list[str]]:
+    """The table whose head begins with a word: its cells, without the head."""
+    table = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert table, f"no table {first}"
+    return [[cell.strip() for cell in row[1:-1].split(" | ")] for row in table[1].splitlines()]
+
+
+def command_lines() -> Iterator[str]:
+    """What the README tells people to type."""
+    inline = re.findall(r"`(flytelineage [^`\n]+)`", README)
+    fenced = [line for code in blocks("sh") for line in code.replace("\\\n", " ").splitlines()]
+    yield from inline
+    yield from (line.partition("#")[0] for line in fenced if line.startswith("flytelineage"))
+
+
+class TestExamples:
+    """What the README shows can be typed."""
+
+    def test_configuration(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is in order as it stands."""
+        monkeypatch.setenv("DATAHUB_TOKEN", "a-token")
+        (tmp_path / "flytelineage_config.py").write_text(block("python", "get_config()"))
+
+        ended = run("check")
+
+        assert (ended.code, ended.err) == (0, "")
+        assert "The configuration is in order" in ended.out
+
+    def test_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Entities arrive at DataHub, and an aspect that comes later changes nothing else."""
+        monkeypatch.setenv("DATAHUB_TOKEN", "a-token")
+        code = block("python", "DataHubTarget(server")
+
+        with GmsDouble(token="a-token") as gms:
+            exec(code.replace("http://localhost:8080", gms.url), {})
+
+        orders = "urn:li:dataset:(urn:li:dataPlatform:s3,lake/orders,PROD)"
+        ((edges, name),) = [
+            (gms.aspects[urn, "dataJobInputOutput"], gms.aspects[urn, "dataJobInfo"]["name"])
+            for urn, aspect in gms.aspects
+            if aspect == "dataJobInputOutput"
+        ]
+        assert [edge["destinationUrn"] for edge in edges["inputDatasetEdges"]] == [orders]
+        assert name == "Clean the orders"
+        about = gms.aspects[orders, "datasetProperties"]
+        assert about["description"] == "One row per order"
+        assert about["customProperties"] == {"team": "sales"}
+
+    def test_target(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Ten lines, named by a dotted path, are a target."""
+        code = block("python", "class PrintTarget")
+        (tmp_path / "my_module.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        orders = Dataset(platform="s3", name="lake/orders")
+        pipeline = PipelineId(project="shop", domain="production", name="sales")
+        io = IO(inputs=(Edge(dataset=orders.id, evidence=("data",)),))
+
+        target = TARGETS.load("my_module.PrintTarget")()
+        refused = target.emit([orders, Task(pipeline=pipeline, name="clean", io=io)])
+
+        assert refused == []
+        assert capsys.readouterr().out == "s3:lake/orders -> shop.production.sales.clean\n"
+        assert len([line for line in code.splitlines() if line.strip()]) <= 10
+
+    def test_target_in_the_configuration(self, run: Run, tmp_path: Path) -> None:
+        """The class may stand in the file that lists it."""
+        code = block("python", "class PrintTarget")
+        code += "\nc.FlyteLineage.targets = [PrintTarget]\n"
+        (tmp_path / "flytelineage_config.py").write_text(code)
+
+        ended = run("check", "--sqs-queue=q")
+
+        assert ended.code == 0
+        assert "ok       target PrintTarget" in ended.out
+
+    def test_commands(self) -> None:
+        """Each command and each of its options exists."""
+        lines = list(command_lines())
+
+        for line in lines:
+            name = next((word for word in line.split()[1:2] if word in COMMANDS), None)
+            word = re.match(r"flytelineage ([a-z]+)", line)
+            assert word is None or word[1] == name, line
+            known = {"help-all", "help", "version", *FlyteLineage.aliases, *FlyteLineage.flags}
+            if name:
+                command = load(name)
+                known |= {*command.aliases, *command.flags}
+            assert set(re.findall(r"--([a-z][a-z-]*)", line)) <= known, line
+        assert len(lines) > 15
+
+    def test_queue(self, tmp_path: Path) -> None:
+        """What the shell writes for the queue is JSON, policies within it included."""
+        topic = "arn:aws:sns:us-east-1:123456789012:flyte-events"
+        script = f"aws() {{ echo {topic}; }}\n" + block("sh", "create-topic")
+
+        subprocess.run(["bash", "-eu", "-c", script], cwd=tmp_path, check=True)
+
+        attributes = json.loads((tmp_path / "queue.json").read_text())
+        (statement,) = json.loads(attributes["Policy"])["Statement"]
+        queue = "arn:aws:sqs:us-east-1:123456789012:flyte-events"
+        assert statement["Resource"] == queue
+        assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": topic}}
+        dead = json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"]
+        assert dead == f"{queue}-dead"
+
+    def test_policies(self) -> None:
+        """They are JSON, and grant nothing that lets flytelineage write messages."""
+        policy = json.loads(block("json", "Statement"))
+
+        actions = [
+            action
+            for statement in policy["Statement"]
+            for action in (
+                [statement["Action"]]
+                if isinstance(statement["Action"], str)
+                else statement["Action"]
+            )
+        ]
+        assert not [action for action in actions if action.endswith("*")]
+        assert "sqs:SendMessage" not in actions
+
+    def test_kubernetes(self) -> None:
+        """The manifest is YAML and agrees with the image."""
+        dockerfile = (ROOT / "Dockerfile").read_text()
+        pod = yaml.safe_load(block("yaml", "StatefulSet"))["spec"]["template"]["spec"]
+
+        user = pod["securityContext"]["runAsUser"]
+        mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert f"USER {user}:{pod['securityContext']['fsGroup']}\n" in dockerfile
+        assert re.search(r"^VOLUME (.+)$", dockerfile, re.MULTILINE)[1] in mounts
+        assert f"user {user}" in README
+
+    @pytest.mark.parametrize("section", ["cloudEvents", "externalEvents"])
+    def test_flyteadmin(self, section: str) -> None:
+        """What FlyteAdmin is to be told is YAML with that section alone."""
+        (found,) = [
+            content
+            for content in map(yaml.safe_load, blocks("yaml", f"{section}:\n"))
+            if section in content
+        ]
+
+        assert list(found) == [section]
+        assert found[section]["eventsPublisher"]["eventTypes"]
+
+
+class TestNames:
+    """What a document names is there."""
+
+    def test_defaults(self) -> None:
+        """Each option of the table has the default that is stated."""
+        for names, default, _ in rows("option"):
+            for option in re.findall(r"`([\w.]+)`", names):
+                stated = ast.literal_eval(default.strip("`"))
+                trait = OPTIONS[option]
+                value = trait.default()
+                if option.endswith(".log_level"):
+                    value = trait.default_value_repr().strip("'")
+                assert value == stated, option
+
+    @pytest.mark.parametrize("name", DOCUMENTS)
+    def test_options(self, name: str) -> None:
+        """Each option that is mentioned exists."""
+        text = (ROOT / name).read_text(encoding="utf-8")
+        sections = "|".join(CLASSES)
+
+        mentioned = re.findall(rf"\b((?:{sections})\.[a-z]\w*)", text)
+
+        assert [one for one in mentioned if one not in OPTIONS] == []
+
+    def test_every_command_is_in_the_table(self) -> None:
+        """And the daemon, which is none."""
+        told = [re.findall(r"`flytelineage ?([a-z]*)", cells[0]) for cells in rows("command")]
+
+        assert told == [[""], *([name] for name in COMMANDS)]
+
+    def test_every_target_is_in_the_table(self) -> None:
+        """With the name of its class, which is the name of its options' section."""
+        told = {cells[0].strip("`"): cells[1].strip("`") for cells in rows("target")}
+
+        assert told == {name: TARGETS.load(name).__name__ for name in TARGETS.own}
+
+
+class TestHelp:
+    """Options explain themselves."""
+
+    @pytest.mark.parametrize("option", OPTIONS)
+    def test_every_option_has_help(self, option: str) -> None:
+        """Ours also show how they are set."""
+        trait = OPTIONS[option]
+
+        assert trait.help.strip()
+        if trait.this_class.__module__.startswith("flytelineage"):
+            assert "Example: " in trait.help or f"c.{option} = " in trait.help
+
+
+class TestSampleConfiguration:
+    """`flytelineage_config.py`, which newcomers copy."""
+
+    TEXT = (ROOT / "flytelineage_config.py").read_text(encoding="utf-8")
+
+    def test_as_it_is(self, run: Run, tmp_path: Path) -> None:
+        """It sets nothing and is in order."""
+        (tmp_path / "flytelineage_config.py").write_text(self.TEXT)
+
+        assert run("check", "--sqs-queue=q").code == 0
+        assert run("--show-config").out == "# from flytelineage_config.py\n# no option is set\n"
+
+    def test_every_line_of_it(self, run: Run, tmp_path: Path) -> None:
+        """With all comments taken off, too."""
+        code = re.sub(r"^# ((?:c\.|from |class | {4}).*)$", r"\1", self.TEXT, flags=re.MULTILINE)
+        (tmp_path / "flytelineage_config.py").write_text(code)
+
+        ended = run("check")
+
+        assert (ended.code, ended.err) == (0, "")
+        assert "StagingDataHub" in ended.out
