@@ -518,14 +518,19 @@ class _Builder:
         return Properties(name=name, custom={"kind": use.reference.kind})
 
     def _written(self) -> dict[DatasetId, tuple[Reference, ...]]:
-        """What this execution wrote itself, by dataset, in the order of variables."""
-        written: dict[DatasetId, list[Reference]] = defaultdict(list)
+        """What this execution wrote itself, by dataset, in the order of variables.
+
+        Each piece once, or its rows would be counted twice: a task may return it in two
+        variables, and two tasks may write one path.
+        """
+        written: dict[DatasetId, dict[str, Reference]] = defaultdict(dict)
         for node in self.nodes:
             if not self._fetched(node):
                 for use in self._writes[node.id]:
                     if use.dataset is not None:
-                        written[use.dataset].append(use.reference)
-        return {id: tuple(references) for id, references in written.items()}
+                        piece = naming.normalised(use.reference.uri)
+                        written[use.dataset].setdefault(piece, use.reference)
+        return {id: tuple(pieces.values()) for id, pieces in written.items()}
 
     # ------------------------------------------------------------------------- runs
 

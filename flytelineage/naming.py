@@ -182,18 +182,23 @@ def artifacts(interface: bytes, pipeline: PipelineId) -> dict[str, DatasetId]:
 # --------------------------------------------------------------------- other URIs
 
 
-def dataset_id(uri: str) -> DatasetId:
+def dataset_id(uri: str) -> DatasetId | None:
     """The dataset at a URI that is not Flyte's raw output.
 
     Part files, trailing slashes and hive partitions are cut off: all of them are one
     dataset. An unknown scheme is taken as the platform's name.
+
+    Returns:
+        `None` for what names nothing, such as `s3://` or a word.
     """
     scheme, _, rest = normalised(uri).partition("://")
-    rule = _PLATFORMS.get(scheme)
-    if rule is None:
-        return DatasetId(platform=scheme or "file", name=_path(rest) or rest)
-    platform, spell = rule
-    return DatasetId(platform=platform, name=spell(rest))
+    platform, spell = _PLATFORMS.get(scheme, (scheme, lambda rest: _path(rest) or rest))
+    if not _SCHEME.fullmatch(scheme) or not rest.strip("/ "):
+        return None
+    return DatasetId(platform=platform, name=name) if (name := spell(rest)) else None
+
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*")
 
 
 def _path(rest: str) -> str:

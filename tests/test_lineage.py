@@ -299,6 +299,29 @@ def test_the_newest_write_of_a_dataset_is_told():
     assert (dataset.operation.at, dataset.operation.run.node) == (at(30), "n0")
 
 
+def test_data_that_was_returned_twice_is_described_once():
+    twice = facts(node("n0", "load"), node("n1", "clean"))
+    table, output = "s3://lake/orders", raw("n0")
+    outputs = {"n0": holds(o0=output, o1=output, o2=table), "n1": holds(o0=f"{table}/")}
+
+    built = build(twice, {}, outputs)
+
+    assert {
+        str(id): [reference.uri for reference in references]
+        for id, references in built.written.items()
+    } == {flyte("load"): [output], "s3:lake/orders": [table]}
+
+
+def test_a_uri_that_names_nothing_leaves_the_io_open():
+    """The other edges are told; what it may be stays unknown."""
+    inputs = {"n0": holds(broken="s3://", table="s3://lake/orders")}
+
+    built = build(facts(node("n0", "load")), inputs, {})
+
+    assert io_of(built) == {"load": (["s3:lake/orders"], [], [])}
+    assert not built.lineage.tasks[0].io.complete
+
+
 def test_wrappers_neither_read_nor_write():
     """A sub-workflow's node holds copies of what its children wrote."""
     found = facts(

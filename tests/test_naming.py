@@ -86,6 +86,15 @@ def test_a_uri_is_named_by_the_platform_that_owns_it(uri):
 
 @pytest.mark.parametrize(
     "uri",
+    ["s3://", "s3:///", "file://", "/", "bq://", "orders", "../orders.csv", "[::1", "a b://c"],
+)
+def test_what_names_nothing_is_no_dataset(uri):
+    """A catalogue would refuse it, and with it all else that the execution tells."""
+    assert naming.dataset_id(uri) is None
+
+
+@pytest.mark.parametrize(
+    "uri",
     [
         f"s3://b/data/x9/a1b2-n0-0/{HEX}",
         f"s3://b/data/x9/a1b2-n0-0/{HEX}/",
