@@ -230,6 +230,27 @@ class TestNames:
         assert told == {name: TARGETS.load(name).__name__ for name in TARGETS.own}
 
 
+class TestLayout:
+    """Newcomers find each module in the table of rooms."""
+
+    def test_every_room_is_there(self) -> None:
+        """And no other one."""
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        table = text.partition("| room |")[2].partition("\n\n")[0]
+
+        told = {
+            name
+            for row in table.splitlines()
+            for name in re.findall(r"`([\w./]+)`", row.split("|")[1])
+        }
+        rooms = {
+            path.name + ("/" if path.is_dir() else "")
+            for path in (ROOT / "flytelineage").iterdir()
+            if path.suffix == ".py" or (path / "__init__.py").exists()
+        }
+        assert told == {room for room in rooms if not room.startswith("__")}
+
+
 class TestHelp:
     """Options explain themselves."""
 
