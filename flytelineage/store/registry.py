@@ -30,7 +30,8 @@ class Registered:
     """What registering showed.
 
     Attributes:
-        late: A key that was waited for was registered meanwhile.
+        late: A key was registered meanwhile that was waited for, or for which the build
+            has another name.
         open: Keys that are still waited for.
         fresh: Keys that nobody had registered before.
         wakes: Executions that waited for one of them.
@@ -79,12 +80,13 @@ class Registry:
         self._database.lock(
             connection, location, [{"key": name, "registered": False} for name in names]
         )
-        known = {row.key for row in _rows(connection, names) if row.registered}
-        fresh = offered.keys() - known
+        known = {row.key: row.dataset for row in _rows(connection, names) if row.registered}
+        fresh = offered.keys() - known.keys()
+        renamed = any(known[name] != _text(offered[name]) for name in offered.keys() & known.keys())
         _set_datasets(connection, key, {name: offered[name] for name in fresh}, now)
         return Registered(
-            late=bool(awaited & known),
-            open=frozenset(awaited - known),
+            late=renamed or bool(awaited & known.keys()),
+            open=frozenset(awaited - known.keys()),
             fresh=frozenset(fresh),
             wakes=frozenset(_waiting_for(connection, fresh) - {key}),
         )
@@ -180,11 +182,15 @@ def _set_datasets(
     connection: Connection, key: str, fresh: Mapping[str, DatasetId | None], now: int
 ) -> None:
     rows = [
-        {"of": name, "named": id_text(dataset) if dataset else None, "by": key, "now": now}
+        {"of": name, "named": _text(dataset), "by": key, "now": now}
         for name, dataset in sorted(fresh.items(), key=lambda item: item[0])
     ]
     if rows:
         connection.execute(_SET_DATASET, rows)
+
+
+def _text(dataset: DatasetId | None) -> str | None:
+    return id_text(dataset) if dataset else None
 
 
 def _waiting_for(connection: Connection, keys: Iterable[str]) -> set[str]:

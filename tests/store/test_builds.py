@@ -270,6 +270,27 @@ def test_the_first_writer_of_a_location_wins(story: Story, store: Store) -> None
     assert store.locations([KEY, "s3://b", "s3://unknown"]) == {KEY: DATASET, "s3://b": other}
 
 
+def test_who_registers_second_looks_again(story: Story, store: Store) -> None:
+    """It told the data under a name of its own; the first writer's is the one to use."""
+    other = DATASET.model_copy(update={"name": "other"})
+    first, second = claims(story, "first", "second")
+    store.finish_build(first, built(first, locations={KEY: DATASET}), [])
+
+    store.finish_build(second, built(second, locations={KEY: other}), [])
+
+    assert due(store) == ["second"]
+    assert store.locations([KEY]) == {KEY: DATASET}
+
+
+def test_who_registers_the_same_name_is_content(story: Story, store: Store) -> None:
+    first, second = claims(story, "first", "second")
+    store.finish_build(first, built(first, locations={KEY: DATASET, "pipeline:p": None}), [])
+
+    store.finish_build(second, built(second, locations={KEY: DATASET, "pipeline:p": None}), [])
+
+    assert due(store) == []
+
+
 def test_a_pipeline_can_be_known_without_a_dataset(story: Story, store: Store) -> None:
     """Such a key says only that it is there."""
     story.build("a", locations={"pipeline:shop.production.app.etl": None})
