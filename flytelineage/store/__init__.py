@@ -301,7 +301,7 @@ class Store(LoggingConfigurable):
 
         Returns:
             False when the lease no longer holds: then nothing changed, except that the
-            holders of all that was told tell it again.
+            holders of all that was told tell it again, and this delivery its runs.
         """
         return self._rooms.watermark.settle(lease, told, rejections)
 

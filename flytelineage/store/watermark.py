@@ -166,6 +166,7 @@ class Watermark:
         if own is None:
             changes.overwrite(rows.values())
             changes.write(connection, lease.target, now)
+            deliveries.doubt(connection, lease, now)  # runs have no holder to tell them again
             return False
         refused = _refused(told, rejections)
         for pair, row in rows.items():
