@@ -320,7 +320,14 @@ class _Builder:
 
     def _fetched(self, node: NodeFacts) -> bool:
         """Whether the outputs were written by another execution."""
-        return node.cache_status == CACHE_HIT or node.phase == "RECOVERED"
+        return self._cached(node) or node.phase == "RECOVERED"
+
+    def _cached(self, node: NodeFacts) -> bool:
+        """Whether a successful execution described the outputs before.
+
+        What was recovered was not: its origin failed, and told only that it had run.
+        """
+        return node.cache_status == CACHE_HIT
 
     def _register(self) -> None:
         """Give a name to all raw output that this execution is the first to have."""
@@ -497,15 +504,14 @@ class _Builder:
         From the cache only the confirmation: its origin describes the data. Of data
         outside Flyte, others say what it is called.
         """
-        fetched = self._fetched(node)
-        ours = id.platform == naming.FLYTE and not fetched
+        ours = id.platform == naming.FLYTE and not self._cached(node)
         return Dataset.of(
             id,
             properties=self._dataset_properties(use, node) if ours else None,
             operation=None
             if node.ended_at is None
             else Operation(
-                kind="confirm" if fetched else "write",
+                kind="confirm" if self._fetched(node) else "write",
                 at=node.ended_at,
                 run=self._run_id(node),
                 task=self._task_id(node),

@@ -241,6 +241,22 @@ def test_a_cache_hit_keeps_its_edges():
     assert built.written == {}
 
 
+def test_what_was_recovered_is_described():
+    """The execution that wrote it failed, and so told nothing of its data."""
+    name = DatasetId(platform="flyte", name="shop.production.app.etl.app.etl.load.o0")
+
+    built = build(
+        facts(node("n0", "load", phase="RECOVERED")),
+        {},
+        {"n0": holds(o0=OLD)},
+        locations={OLD: name},
+    )
+
+    (dataset,) = built.lineage.datasets
+    assert (dataset.operation.kind, dataset.properties.name) == ("confirm", "load.o0")
+    assert [reference.uri for reference in built.written[name]] == [OLD]
+
+
 def test_a_cache_hit_waits_for_an_origin_that_was_seen():
     built = build(facts(cached()), {}, {"n0": holds(o0=OLD)}, seen=frozenset({OTHER}))
 
