@@ -92,7 +92,7 @@ class Build:
             which a successful execution makes its pipeline known.
         waiting: Keys that nobody registered yet.
         places: Tasks that were told: whether each stands at several nodes.
-        written: What this execution wrote, to be described.
+        written: What this execution wrote or recovered, to be described.
     """
 
     lineage: Lineage
@@ -524,14 +524,14 @@ class _Builder:
         return Properties(name=name, custom={"kind": use.reference.kind})
 
     def _written(self) -> dict[DatasetId, tuple[Reference, ...]]:
-        """What this execution wrote itself, by dataset, in the order of variables.
+        """What this execution wrote or recovered, by dataset, in the order of variables.
 
         Each piece once, or its rows would be counted twice: a task may return it in two
         variables, and two tasks may write one path.
         """
         written: dict[DatasetId, dict[str, Reference]] = defaultdict(dict)
         for node in self.nodes:
-            if not self._fetched(node):
+            if not self._cached(node):
                 for use in self._writes[node.id]:
                     if use.dataset is not None:
                         piece = naming.normalised(use.reference.uri)
