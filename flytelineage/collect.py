@@ -26,6 +26,7 @@ from flytelineage.facts import Facts, Literals, NodeFacts
 from flytelineage.lineage import (
     Collected,
     Read,
+    abandoned,
     outcome,
     pipeline_key,
     start_node,
@@ -203,10 +204,10 @@ class _Wanted:
 
 
 def _wanted(facts: Facts) -> list[_Wanted]:
-    """Both sides of each task that succeeded, and what went in and out at the top."""
-    wanted, wrapping = [], wrappers(facts)
+    """Both sides of each task that succeeded and counts, and what went in and out at the top."""
+    wanted, wrapping, unused = [], wrappers(facts), abandoned(facts)
     for node in task_nodes(facts):
-        if node.succeeded:
+        if node.succeeded and node.id not in unused:
             wanted.append(_Wanted(node.id, "inputs", node.inputs, node.ended_at))
             if node.id not in wrapping:
                 wanted.append(_Wanted(node.id, "outputs", _outputs(node), node.ended_at))

@@ -169,6 +169,25 @@ def wrappers(facts: Facts) -> frozenset[str]:
     return frozenset(n.id for n in facts.nodes.values() if n.id in parents or n.is_parent)
 
 
+def abandoned(facts: Facts) -> frozenset[str]:
+    """Ids of the nodes below an attempt of their parent that was not its last.
+
+    Each attempt makes its children anew, under ids of their own. Source: flyteidl
+    event.proto, NodeExecutionEvent.retry_group.
+    """
+    last: dict[str, int] = {}
+    for node in facts.nodes.values():
+        last[node.parent] = max(_group(node), last.get(node.parent, 0))
+    found = {node.id for node in facts.nodes.values() if _group(node) < last[node.parent]}
+    while below := {n.id for n in facts.nodes.values() if n.parent in found} - found:
+        found |= below
+    return frozenset(found)
+
+
+def _group(node: NodeFacts) -> int:
+    return int(node.retry_group) if node.retry_group.isdecimal() else 0
+
+
 def start_node(facts: Facts) -> NodeFacts | None:
     """The node whose outputs are the workflow's inputs."""
     for node in facts.nodes.values():
@@ -250,6 +269,10 @@ class _Builder:
         return wrappers(self.facts)
 
     @cached_property
+    def _abandoned(self) -> frozenset[str]:
+        return abandoned(self.facts)
+
+    @cached_property
     def _nodes_by_task(self) -> dict[TaskId, list[NodeFacts]]:
         """The nodes of each task."""
         found: dict[TaskId, list[NodeFacts]] = defaultdict(list)
@@ -305,7 +328,7 @@ class _Builder:
         A task may return what it was given: that it did not write. While its inputs are
         not known, only a path that names the node shows that it wrote.
         """
-        if not node.succeeded or node.id in self._wrappers:
+        if not node.succeeded or node.id in self._wrappers | self._abandoned:
             return
         given = {_key(reference.uri) for reference in self._references(self.known.inputs, node)}
         sure = self._known_whole(self.known.inputs, node)
@@ -363,7 +386,7 @@ class _Builder:
                 for reference in self._references(self.known.inputs, node)
             )
             for node in self.nodes
-            if node.succeeded
+            if node.succeeded and node.id not in self._abandoned
         }
 
     @cached_property

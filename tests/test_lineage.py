@@ -359,6 +359,26 @@ def test_wrappers_neither_read_nor_write():
     }
 
 
+def test_children_of_an_earlier_attempt_give_no_edges():
+    """A parent that is tried again makes its children anew; the earlier ones only ran."""
+    inner = {"parent": "n0", "spec_id": "dn0"}
+    found = facts(
+        node("n0", is_parent=True, end=40),
+        node("n0-0-dn0", "load", retry_group="0", **inner),
+        node("n0-0-dn0-0-n0", "deep", parent="n0-0-dn0", retry_group="0", spec_id="n0"),
+        node("n0-1-dn0", "fetch", retry_group="1", end=30, **inner),
+    )
+
+    built = build(
+        found,
+        {"n0-0-dn0": holds(x="s3://lake/a"), "n0-0-dn0-0-n0": holds(x="s3://lake/b")},
+        {"n0-1-dn0": holds(o0=raw("n0-1-dn0"))},
+    )
+
+    assert io_of(built) == {"deep": None, "load": None, "fetch": ([], [flyte("fetch")], [])}
+    assert len(built.lineage.runs) == 4
+
+
 def test_a_failed_execution_tells_runs_but_no_edges():
     built = build(
         facts(node("n0", "load"), node("n1", "clean", phase="FAILED"), phase="FAILED"),
