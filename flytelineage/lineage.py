@@ -328,7 +328,7 @@ class _Builder:
         A task may return what it was given: that it did not write. While its inputs are
         not known, only a path that names the node shows that it wrote.
         """
-        if not node.succeeded or node.id in self._wrappers | self._abandoned:
+        if not node.succeeded or node.id in self._wrappers or node.id in self._abandoned:
             return
         given = {_key(reference.uri) for reference in self._references(self.known.inputs, node)}
         sure = self._known_whole(self.known.inputs, node)

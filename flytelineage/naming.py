@@ -62,13 +62,14 @@ def pipeline_id(facts: Facts, name: str) -> PipelineId:
 def guess_workflow(nodes: Iterable[NodeFacts]) -> str | None:
     """The module that most top-level tasks share.
 
-    Ties go to the first in node order. Without a task at the top the tasks at any depth
-    are asked, then the launch plans that were started.
+    Ties go to the first in node order. Without a task at the top the leaf tasks at any
+    depth are asked, then the launch plans that were started.
     """
     ordered = sorted(nodes, key=lambda node: natural(node.id))
+    parents = {node.parent for node in ordered}
     for names in (
         [task.name for node in ordered if not node.parent and (task := task_of(node))],
-        [task.name for node in ordered if (task := task_of(node))],
+        [task.name for node in ordered if node.id not in parents and (task := task_of(node))],
         [node.launch_plan.name for node in ordered if node.launch_plan],
     ):
         if names:

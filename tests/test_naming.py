@@ -34,6 +34,14 @@ GUESSES = {
         [node("n0"), node("n0-0-n0", "deep.task", parent="n0")],
         "deep",
     ),
+    "below the top a parent does not count": (
+        [
+            node("n0"),
+            node("n0-0-n0", "fan.out", parent="n0"),
+            node("n0-0-n0-0-n0", "deep.task", parent="n0-0-n0"),
+        ],
+        "deep",
+    ),
     "launch plans when there is no task": ([node("n0", launch_plan="app.child.wf")], "app.child"),
     "nothing at all": ([node("n0")], None),
 }
