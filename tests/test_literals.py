@@ -13,11 +13,6 @@ import msgpack  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest
 from flyteidl.core import literals_pb2, types_pb2
-from flytekit import StructuredDataset
-from flytekit.core.context_manager import FlyteContextManager
-from flytekit.core.type_engine import TypeEngine
-from flytekit.types.directory import FlyteDirectory
-from flytekit.types.file import FlyteFile
 from google.protobuf import json_format, struct_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +21,13 @@ from flytelineage import literals
 from flytelineage.entities import DataType, Field, Schema
 from flytelineage.errors import ReadError
 from flytelineage.literals import Offloaded, Reference, Walked
+
+pytest.importorskip("flytekit", reason="flytekit has no release for this version of Python")
+from flytekit import StructuredDataset  # noqa: E402
+from flytekit.core.context_manager import FlyteContextManager  # noqa: E402
+from flytekit.core.type_engine import TypeEngine  # noqa: E402
+from flytekit.types.directory import FlyteDirectory  # noqa: E402
+from flytekit.types.file import FlyteFile  # noqa: E402
 
 Literal = literals_pb2.Literal
 Scalar = literals_pb2.Scalar
