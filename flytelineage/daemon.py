@@ -54,6 +54,9 @@ RUN_FOREVER_TRIES = 20
 SHORTEST_WAIT_SECONDS = 1.0
 """Between two looks for missing events, where `Store.min_settle` is shorter."""
 
+LONGEST_RETRY_AFTER_SECONDS = 900.0
+"""A target that asks for more patience is asked again all the same."""
+
 GIVEN_UP_SECONDS = 3600.0
 """A build that a replay gave up comes after all others, and not again before its end."""
 
@@ -405,7 +408,7 @@ class Daemon(LoggingConfigurable):
             return
         seconds = self._backoff(lease.attempts)
         if isinstance(exc, TransientTargetError) and exc.retry_after and self._patient:
-            seconds = max(seconds, exc.retry_after)
+            seconds = max(seconds, min(exc.retry_after, LONGEST_RETRY_AFTER_SECONDS))
         self.log.warning(
             "Will deliver %s to %s again in %.0f s: %s",
             lease.execution,

@@ -19,6 +19,7 @@ from flytelineage.errors import (
 )
 from flytelineage.objects import ObjectReader
 from flytelineage.store import Store
+from flytelineage.targets import Target
 from flytelineage.testing.doubles import MemorySource, MemoryTarget
 from flytelineage.testing.simulator import (
     FolderStorage,
@@ -240,6 +241,35 @@ def test_a_target_that_says_when_is_not_asked_before(daemon, stream, clock):
     assert not running.deliver("memory")
     clock.advance(30)
     assert running.deliver("memory")
+
+
+def test_a_target_that_says_never_is_asked_all_the_same(daemon, stream, clock):
+    target = MemoryTarget(failures=[TransientTargetError("429", retry_after=1e6)])
+    running = daemon(MemorySource(stream().bodies()), targets={"memory": target})
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+    running.build()
+    running.deliver("memory")
+
+    clock.advance(901)
+    assert running.deliver("memory")
+
+
+class Silent(Target):
+    """Forgets to say that nothing was refused."""
+
+    def emit_lineage(self, lineage):
+        return None
+
+
+def test_a_target_that_returns_nothing_refused_nothing(daemon, stream, clock):
+    running = daemon(MemorySource(stream().bodies()), targets={"silent": Silent()})
+
+    drain(running, clock)
+
+    assert running.report.delivered == {"silent": 1}
+    assert running.store.next_due_in() is None
 
 
 def test_a_target_without_rights_pauses_and_counts_no_try(daemon, stream, clock, store):

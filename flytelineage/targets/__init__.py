@@ -66,7 +66,7 @@ class Target(LoggingConfigurable):
         """
         if not isinstance(lineage, Lineage):
             lineage = Lineage.of(lineage)
-        return self.emit_lineage(lineage)
+        return self.emit_lineage(lineage) or []  # one that returns nothing refused nothing
 
     @abstractmethod
     def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
