@@ -51,7 +51,12 @@ class _Changes:
             taken |= {"displaced": row.holder, "displaced_stamp": row.stamp}
         if tell:
             taken["digest"] = None
+            taken["accepted_at"] = row.accepted_at if row.holder == me else None
         self.hold(row, **taken)
+
+    def accept(self, row: Any, claim: Claim, now: int) -> None:
+        """The catalogue holds it; whom it was taken from need not come back."""
+        self.hold(row, digest=claim.digest, accepted_at=now, displaced=None, displaced_stamp=None)
 
     def overwrite(self, rows: Iterable[Any]) -> None:
         """Somebody else told over these: their holders tell them again."""
@@ -60,9 +65,15 @@ class _Changes:
             self.forced.add(row.holder)
 
     def take_back(self, row: Any) -> None:
-        """Give an aspect back to whom it was taken from, who tells it again."""
-        if row.displaced is None:
+        """Give an aspect back to whom it was taken from, who tells it again.
+
+        Not where the catalogue accepted it from its holder before: that stands there still.
+        """
+        if row.displaced is None and row.accepted_at is None:
             self.deletes.append(_where(row))
+            return
+        if row.displaced is None:
+            self.hold(row, digest=None)
             return
         self.hold(
             row,
@@ -175,7 +186,7 @@ class Watermark:
             elif pair in refused:
                 changes.take_back(row)
             elif own.forced <= own.claimed:  # else somebody told over it meanwhile
-                changes.hold(row, digest=told[pair].digest, accepted_at=now)
+                changes.accept(row, told[pair], now)
         changes.write(connection, lease.target, now)
         _write_settled(connection, lease, own, rejections, now)
         return True

@@ -422,6 +422,28 @@ def test_giving_up_keeps_what_was_accepted_before(story: Story, store: Store) ->
     assert story.due() == []
 
 
+@pytest.mark.parametrize("how", ["rejected", "given up"])
+def test_a_refused_change_brings_nothing_older_back(story: Story, store: Store, how: str) -> None:
+    """What the first build told was accepted, and is newer than what it displaced."""
+    changed = claim(at=20, digest="changed")
+    story.build("old")
+    story.deliver(OLD)
+    story.build("new")
+    story.deliver(NEW)
+    story.build("new", "changed")
+    lease = story.claim()
+    story.prepare(lease, changed)
+
+    if how == "rejected":
+        store.settle(lease, [changed], [refused()])
+    else:
+        store.give_up(lease, "400")
+
+    assert story.due() == []
+    story.build("old", "late")
+    assert story.prepare(story.claim(), claim(at=10, digest="late")) == set()
+
+
 # ------------------------------------------------------------- failed executions
 
 
