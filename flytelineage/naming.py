@@ -152,7 +152,7 @@ def task_output(pipeline: PipelineId, task: str, variable: str) -> DatasetId:
         task: The task's name inside its pipeline, with its place if it has one.
         variable: The name of the output variable.
     """
-    return DatasetId(platform=FLYTE, name=f"{pipeline}.{task}.{variable}")
+    return _ours(pipeline, pipeline.project, pipeline.domain, pipeline.name, task, variable)
 
 
 def artifacts(interface: bytes, pipeline: PipelineId) -> dict[str, DatasetId]:
@@ -170,14 +170,14 @@ def artifacts(interface: bytes, pipeline: PipelineId) -> dict[str, DatasetId]:
     ).outputs.variables.items():
         key = declared.artifact_partial_id.artifact_key
         if key.name:
-            parts = (
-                pipeline.instance,
-                key.project or pipeline.project,
-                key.domain or pipeline.domain,
-                key.name,
-            )
-            found[variable] = DatasetId(platform=FLYTE, name=".".join(filter(None, parts)))
+            project, domain = key.project or pipeline.project, key.domain or pipeline.domain
+            found[variable] = _ours(pipeline, project, domain, key.name)
     return found
+
+
+def _ours(pipeline: PipelineId, *parts: str) -> DatasetId:
+    """A dataset of the pipeline's deployment, whose name each target adds in its own way."""
+    return DatasetId(platform=FLYTE, instance=pipeline.instance, name=".".join(filter(None, parts)))
 
 
 # --------------------------------------------------------------------- other URIs

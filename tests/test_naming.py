@@ -138,6 +138,19 @@ def test_an_output_is_named_by_pipeline_task_and_variable():
     )
 
 
+def test_the_deployment_is_no_part_of_a_datasets_name():
+    """A target that puts it in front would do so twice."""
+    pipeline = PIPELINE.model_copy(update={"instance": "eu"})
+
+    dataset = naming.task_output(pipeline, "app.etl.load", "o0")
+
+    assert (dataset.instance, dataset.name) == (
+        "eu",
+        "shop.production.app.etl.main.app.etl.load.o0",
+    )
+    assert str(dataset) == f"flyte:{pipeline}.app.etl.load.o0"
+
+
 def test_an_artifact_gives_the_name():
     """`Annotated[.., Artifact(name=..)]` goes before the default."""
     from flyteidl.core import artifact_id_pb2, interface_pb2

@@ -80,7 +80,7 @@ def test_pipeline_of_an_instance() -> None:
     pipeline = PIPELINE.model_copy(update={"instance": "eu"})
     told = lineage(runs=(Run(execution=EXECUTION, pipeline=pipeline),))
 
-    origin = Origins(told).of(Dataset(platform="flyte", name=f"eu.{ORDERS.name}"))
+    origin = Origins(told).of(Dataset(platform="flyte", instance="eu", name=ORDERS.name))
 
     assert origin is not None
     assert origin.task.pipeline == pipeline

@@ -50,7 +50,8 @@ class Origins:
 
     def of(self, dataset: Dataset) -> Origin | None:
         """Who wrote the dataset; `None` when nothing in the lineage says so."""
-        if dataset.platform == FLYTE and (origin := self._by_pipeline(dataset.name)):
+        name = ".".join(filter(None, (dataset.instance, dataset.name)))
+        if dataset.platform == FLYTE and (origin := self._by_pipeline(name)):
             return origin
         if task := self._writers.get(dataset.id):
             return Origin(task, _last_part(dataset.name))
