@@ -169,7 +169,8 @@ class FlyteLineage(StrictApplication):
         True,
         help="""
         Whether targets are told. Set it to False to look first at what would be told:
-        lineage is built and held, `status` counts it, `retry --held` sends it.
+        lineage is built and held, `status` counts it, and the daemon tells just what
+        `retry --held` asks for.
 
         Example: c.FlyteLineage.emit = False
         """,

@@ -444,7 +444,10 @@ class Daemon(LoggingConfigurable):
             self._workers.add(f"intake-{number}", self._intake_or_end)
         for number in range(self.builders):
             self._workers.add(f"build-{number}", self.build)
-        for name in self.targets if self.emit else ():
+        if not self.emit and (held := self.store.hold_deliveries()):
+            self.log.info("Holding %d deliveries that were due", held)
+        # Also where nothing is emitted: what somebody asks for is told.
+        for name in self.targets:
             self._workers.add(f"deliver-{name}", partial(self.deliver, name))
         self._workers.run(shutdown_timeout=self.shutdown_timeout)
 

@@ -7,7 +7,7 @@ import pytest
 
 from flytelineage import daemon as daemon_module
 from flytelineage.daemon import Daemon
-from flytelineage.entities import IO
+from flytelineage.entities import IO, ExecutionId
 from flytelineage.errors import (
     ConfigError,
     PermanentTargetError,
@@ -415,6 +415,32 @@ def test_held_deliveries_are_sent_when_asked_for(daemon, stream, clock, store):
     drain(running, clock)
 
     assert len(running.targets["memory"].emitted) == 1
+
+
+def test_a_daemon_that_does_not_emit_tells_only_what_was_asked_for(daemon, stream, clock, store):
+    """What was due when somebody turned it off is held with the rest."""
+    before = daemon(MemorySource([*stream("asked").bodies(), *stream("other").bodies()]))
+    while before.source.visible:
+        before.intake()
+    clock.advance(11)
+    while before.build():
+        pass
+    store.hold_deliveries()
+    asked = ExecutionId(project="flytesnacks", domain="development", name="asked")
+    assert store.retry(states=("held",), execution=asked) == 1
+    running = daemon(emit=False, poll_seconds=0.01)
+    target = running.targets["memory"]
+    emit = target.emit_lineage
+
+    def emit_and_stop(lineage):
+        running.stop()
+        return emit(lineage)
+
+    target.emit_lineage = emit_and_stop
+    running.run()
+
+    assert [one.execution.name for one in target.emitted] == ["asked"]
+    assert store.status()["deliveries"]["memory"]["held"] == 1
 
 
 def test_the_daemon_ends_when_the_source_can_never_work(daemon):

@@ -97,15 +97,11 @@ def _deliveries(targets: Mapping[str, Mapping[str, Any]]) -> list[str]:
         (target, *(str(counts.get(name, 0)) for name in names), _age(counts.get("oldest_seconds")))
         for target, counts in targets.items()
     ]
-    hints = {"given_up": "`flytelineage retry`", "held": "`flytelineage retry --held`"}
-    return [
-        *_rows(rows),
-        *(
-            f"{hint} tells again what is {n.replace('_', ' ')}"
-            for n, hint in hints.items()
-            if n in names
-        ),
-    ]
+    hints = {
+        "given_up": "`flytelineage retry` tells again what is given up",
+        "held": "`flytelineage retry --held` tells what is held",
+    }
+    return [*_rows(rows), *(hint for name, hint in hints.items() if name in names)]
 
 
 def _rows(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -269,6 +269,14 @@ class Store(LoggingConfigurable):
         """
         return self._rooms.deliveries.claim(target, limit, lease_seconds=lease_seconds)
 
+    def hold_deliveries(self) -> int:
+        """Hold what is due at any target, but not what somebody asked for by `retry`.
+
+        Returns:
+            How many are held now that were not.
+        """
+        return self._rooms.deliveries.hold()
+
     def prepare(
         self,
         lease: DeliveryLease,

@@ -48,6 +48,10 @@ class Deliveries:
         leases = [self._lease(row, token, body) for row, body in claimed]
         return [lease for lease in leases if lease is not None]
 
+    def hold(self) -> int:
+        """Hold what is due and was not asked for."""
+        return self._database.write(lambda connection: connection.execute(_HOLD).rowcount)
+
     def settle_later(
         self, lease: DeliveryLease, wait_seconds: float, error: str, *, counted: bool
     ) -> bool:
@@ -195,6 +199,13 @@ def doubt(connection: Connection, lease: DeliveryLease, now: int) -> None:
 def _is(state: Any, *states: str) -> Any:
     """One of these states; `IN` cannot be part of a statement with many rows."""
     return or_(*(state == one for one in states))
+
+
+_HOLD = (
+    update(delivery)
+    .where(delivery.c.state == "due", delivery.c.forced == 0, delivery.c.lease_token.is_(None))
+    .values(state="held", due_at=None)
+)
 
 
 _FORCE = (

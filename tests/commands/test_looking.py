@@ -96,7 +96,7 @@ class TestStatus:
         """It says how to send them."""
         run("replay", write(stream.bodies()), "--FlyteLineage.emit=False", *KEPT)
 
-        assert "`flytelineage retry --held` tells again what is held" in run("status", *KEPT).out
+        assert "`flytelineage retry --held` tells what is held" in run("status", *KEPT).out
 
 
 class TestQuarantine:

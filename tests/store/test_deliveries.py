@@ -45,6 +45,22 @@ def test_a_build_is_due_at_every_target(story: Story, store: Store) -> None:
     assert not store.claim_delivery("glue", 1, lease_seconds=LEASE)
 
 
+def test_deliveries_are_held_unless_asked_for(story: Story, store: Store) -> None:
+    """Neither a claim in hand nor an operator's wish is taken back."""
+    for name in ("claimed", "asked", "due"):
+        story.build(name)
+    lease = story.claim(TARGET)
+    held = store.hold_deliveries()
+    store.retry(states=("held",), execution=execution("asked"))
+
+    again = store.hold_deliveries()
+
+    assert (held, again) == (2, 0)
+    assert lease.execution == execution("claimed")
+    assert story.due(TARGET) == ["asked"]
+    assert store.status()["deliveries"][TARGET]["held"] == 1
+
+
 def test_the_oldest_delivery_comes_first(story: Story, store: Store) -> None:
     """In the order in which they were built."""
     for name in "cab":
