@@ -23,11 +23,11 @@ from flytelineage.errors import ReadError
 from flytelineage.literals import Offloaded, Reference, Walked
 
 pytest.importorskip("flytekit", reason="flytekit has no release for this version of Python")
-from flytekit import StructuredDataset  # noqa: E402
-from flytekit.core.context_manager import FlyteContextManager  # noqa: E402
-from flytekit.core.type_engine import TypeEngine  # noqa: E402
-from flytekit.types.directory import FlyteDirectory  # noqa: E402
-from flytekit.types.file import FlyteFile  # noqa: E402
+from flytekit import StructuredDataset
+from flytekit.core.context_manager import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
+from flytekit.types.directory import FlyteDirectory
+from flytekit.types.file import FlyteFile
 
 Literal = literals_pb2.Literal
 Scalar = literals_pb2.Scalar
