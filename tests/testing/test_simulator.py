@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from datetime import datetime, timedelta, timezone
+from importlib.util import find_spec
 
 import pytest
 from flyteidl.admin import event_pb2 as admin_pb2
@@ -53,6 +54,10 @@ from flytelineage.testing.simulator.cloudevents import cloud_event_class
 from flytelineage.testing.simulator.flytekit_literals import FlytekitLiterals
 from flytelineage.testing.simulator.literals import FastLiterals, HexNames, literal_type
 from flytelineage.testing.simulator.reports import child_name, unique_id
+
+needs_flytekit = pytest.mark.skipif(
+    find_spec("flytekit") is None, reason="flytekit has no release for this version of Python"
+)
 
 START = datetime(2026, 1, 5, 6, 0, tzinfo=timezone.utc)
 RAW_URI = re.compile(rb"s3://my-s3-bucket/data/[a-z0-9]{2}/[\w-]+/[0-9a-f]{32}")
@@ -883,6 +888,7 @@ KINDS = {
 }
 
 
+@needs_flytekit
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("root", ["s3://my-s3-bucket", "file:///simulated"])
 def test_a_fast_literal_equals_that_of_flytekit(name: str, root: str) -> None:
@@ -896,6 +902,7 @@ def test_a_fast_literal_equals_that_of_flytekit(name: str, root: str) -> None:
     assert made[0] == made[1]
 
 
+@needs_flytekit
 @pytest.mark.parametrize("kind_", [File(uri="s3://lake/a.csv"), Frame(uri="s3://lake/table")])
 def test_data_that_was_there_before_is_only_named(kind_: File | Frame) -> None:
     """By flytekit and by hand alike."""
@@ -914,6 +921,7 @@ def test_data_without_a_place_cannot_have_been_there_before() -> None:
         run(chain(LOAD, inputs={"x": Frame()}))
 
 
+@needs_flytekit
 def test_declared_types_are_those_that_flytekit_declares() -> None:
     """So the interfaces of version 2 are real."""
     from flytekit.core.type_engine import TypeEngine
@@ -928,6 +936,7 @@ def test_declared_types_are_those_that_flytekit_declares() -> None:
         assert TypeEngine.to_literal_type(type_).to_flyte_idl() == literal_type(kind_)
 
 
+@needs_flytekit
 def test_a_folder_holds_only_what_lies_below_it(tmp_path) -> None:
     """Data elsewhere is named, but not made."""
     storage = FolderStorage(tmp_path / "store")
@@ -943,6 +952,7 @@ def test_a_folder_holds_only_what_lies_below_it(tmp_path) -> None:
         storage.write(f"{storage.root}/../x", b"")
 
 
+@needs_flytekit
 def test_s3_is_written_through_a_client(monkeypatch) -> None:
     """Buckets of other data are made on the way; flytekit writes there as well."""
     import boto3
