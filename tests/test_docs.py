@@ -7,14 +7,16 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 
 import pytest
 import yaml
-from traitlets.config import Configurable
+from traitlets.config import Config, Configurable
 
 from flytelineage.app import FlyteLineage
 from flytelineage.commands import COMMANDS, load
+from flytelineage.configuration import inspect
 from flytelineage.entities import IO, Dataset, Edge, PipelineId, Task
 from flytelineage.options import TARGETS
 from flytelineage.testing.datahub import GmsDouble
@@ -261,7 +263,22 @@ class TestHelp:
 
         assert trait.help.strip()
         if trait.this_class.__module__.startswith("flytelineage"):
-            assert "Example: " in trait.help or f"c.{option} = " in trait.help
+            assert "\n\nExample: " in cleandoc(trait.help)
+
+    def test_every_example_is_accepted(self) -> None:
+        """A line of help can be copied into the configuration."""
+        lines = [
+            line
+            for option in OPTIONS
+            for line in re.findall(rf"Example: (c\.{option} = .+)", cleandoc(OPTIONS[option].help))
+        ]
+        c = Config()
+
+        for line in lines:
+            exec(line, {"c": c})
+
+        assert len(lines) > 60
+        assert inspect(c, CLASSES.values(), "") == []
 
 
 class TestSampleConfiguration:

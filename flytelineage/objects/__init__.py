@@ -61,7 +61,7 @@ class ObjectReader(LoggingConfigurable):
         is not allowed is shown without schema, and literals that are not allowed leave their
         edges unknown. An empty list opens nothing.
 
-        c.ObjectReader.allow = ["s3://flyte-bucket/metadata/*", "s3://flyte-bucket/data/*"]
+        Example: c.ObjectReader.allow = ["s3://flyte-bucket/metadata/*", "s3://flyte-bucket/data/*"]
         """,
     ).tag(config=True)
 
@@ -74,7 +74,7 @@ class ObjectReader(LoggingConfigurable):
         Raise it when `status` says that literals are too large. Parsing takes up to 33 times
         as much memory. Data is never read whole, however large this is.
 
-        c.ObjectReader.max_object_bytes = 8 * 1024 * 1024
+        Example: c.ObjectReader.max_object_bytes = 8 * 1024 * 1024
         """,
     ).tag(config=True)
 
@@ -87,7 +87,7 @@ class ObjectReader(LoggingConfigurable):
         Raise it for tables of thousands of columns and row groups. A file whose footer is
         longer is shown without schema and rows.
 
-        c.ObjectReader.max_footer_bytes = 32 * 1024 * 1024
+        Example: c.ObjectReader.max_footer_bytes = 32 * 1024 * 1024
         """,
     ).tag(config=True)
 
@@ -100,7 +100,7 @@ class ObjectReader(LoggingConfigurable):
         Each costs one ranged request of 64 KiB. Of a folder with more files only one is opened,
         for the schema, and the number of rows stays unknown.
 
-        c.ObjectReader.max_footers = 100
+        Example: c.ObjectReader.max_footers = 100
         """,
     ).tag(config=True)
 
@@ -113,7 +113,7 @@ class ObjectReader(LoggingConfigurable):
         Of a folder with more, the number of files, of bytes and of rows stays unknown. Raise it
         when such folders are common and their sizes matter.
 
-        c.ObjectReader.max_listed = 10_000
+        Example: c.ObjectReader.max_listed = 10_000
         """,
     ).tag(config=True)
 
@@ -122,7 +122,7 @@ class ObjectReader(LoggingConfigurable):
         min=0.1,
         help="""How long to wait for a connection to the object store, in seconds.
 
-        c.ObjectReader.connect_seconds = 2
+        Example: c.ObjectReader.connect_seconds = 2
         """,
     ).tag(config=True)
 
@@ -131,7 +131,7 @@ class ObjectReader(LoggingConfigurable):
         min=0.1,
         help="""How long to wait for the next bytes of an answer, in seconds.
 
-        c.ObjectReader.read_seconds = 10
+        Example: c.ObjectReader.read_seconds = 10
         """,
     ).tag(config=True)
 
@@ -142,7 +142,7 @@ class ObjectReader(LoggingConfigurable):
 
         Beyond it the object counts as unavailable and is tried again with the next build.
 
-        c.ObjectReader.object_seconds = 30
+        Example: c.ObjectReader.object_seconds = 30
         """,
     ).tag(config=True)
 
@@ -152,7 +152,7 @@ class ObjectReader(LoggingConfigurable):
         max=256,
         help="""How many requests may be under way at once, over all executions being built.
 
-        c.ObjectReader.concurrency = 16
+        Example: c.ObjectReader.concurrency = 16
         """,
     ).tag(config=True)
 
@@ -162,7 +162,7 @@ class ObjectReader(LoggingConfigurable):
 
         Buckets of other regions are found by themselves. AWS_ENDPOINT_URL is respected.
 
-        c.ObjectReader.aws_region = "eu-central-1"
+        Example: c.ObjectReader.aws_region = "eu-central-1"
         """,
     ).tag(config=True)
 

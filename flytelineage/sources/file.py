@@ -36,7 +36,7 @@ class FileSource(Source):
         ends in `.gz` is unpacked; `-` is standard input. Empty is an error when the
         source is used.
 
-        Example: `c.FileSource.path = "events.jsonl.gz"`
+        Example: c.FileSource.path = "events.jsonl.gz"
         """,
     ).tag(config=True)
 

@@ -46,7 +46,7 @@ class SqsSource(Source):
         account of the credentials; a queue of another account needs the URL. A URL also
         says the region. Empty is an error when the source is used.
 
-        Example: `c.SqsSource.queue = "flyte-events"`
+        Example: c.SqsSource.queue = "flyte-events"
         """,
     ).tag(config=True)
 
@@ -55,7 +55,7 @@ class SqsSource(Source):
         help="""
         The AWS region of the queue. The region in a queue's URL comes before it.
 
-        Example: `c.SqsSource.region = "eu-west-1"`
+        Example: c.SqsSource.region = "eu-west-1"
         """,
     ).tag(config=True)
 
@@ -68,7 +68,7 @@ class SqsSource(Source):
         costs fewer requests while nothing happens; a stop waits as long. 0 asks
         without waiting.
 
-        Example: `c.SqsSource.wait_seconds = 20`
+        Example: c.SqsSource.wait_seconds = 20
         """,
     ).tag(config=True)
 
@@ -79,7 +79,7 @@ class SqsSource(Source):
         help="""
         The most messages that one request receives. Only tests want fewer than ten.
 
-        Example: `c.SqsSource.batch_size = 1`
+        Example: c.SqsSource.batch_size = 1
         """,
     ).tag(config=True)
 
@@ -92,7 +92,7 @@ class SqsSource(Source):
         Seconds for which a received message is hidden from other receivers; it must be
         stored within them, or it is handed out twice. None or 0 leaves it to the queue.
 
-        Example: `c.SqsSource.visibility_timeout = 120`
+        Example: c.SqsSource.visibility_timeout = 120
         """,
     ).tag(config=True)
 
@@ -102,7 +102,7 @@ class SqsSource(Source):
         help="""
         Seconds until a connection to SQS must stand. Raise it behind a slow proxy.
 
-        Example: `c.SqsSource.connect_timeout = 15`
+        Example: c.SqsSource.connect_timeout = 15
         """,
     ).tag(config=True)
 
@@ -114,7 +114,7 @@ class SqsSource(Source):
         over the request is repeated; messages that the first answer held come again
         after the visibility timeout.
 
-        Example: `c.SqsSource.read_timeout = 60`
+        Example: c.SqsSource.read_timeout = 60
         """,
     ).tag(config=True)
 
@@ -125,7 +125,7 @@ class SqsSource(Source):
         The most connections to SQS at once: as many as there are pollers, and a few for
         deletes. With fewer, pollers wait for each other.
 
-        Example: `c.SqsSource.max_connections = 50`
+        Example: c.SqsSource.max_connections = 50
         """,
     ).tag(config=True)
 

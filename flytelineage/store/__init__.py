@@ -57,6 +57,7 @@ class Store(LoggingConfigurable):
         The database: postgresql://user:password@host/database, or sqlite:////path/to/file.
         Set it to share one PostgreSQL between replicas. A secret: a value, env:NAME or
         file:/path. Empty: an SQLite file at `Store.path`.
+
         Example: c.Store.url = "env:FLYTELINEAGE_STORE_URL"
         """
     ).tag(config=True)
@@ -65,6 +66,7 @@ class Store(LoggingConfigurable):
         The SQLite file that is used while `Store.url` is empty, absolute or relative to
         the working directory; on a local disk that outlives the process. Empty:
         `flytelineage.sqlite3` in `FlyteLineage.state_dir`.
+
         Example: c.Store.path = "/var/lib/flytelineage/flytelineage.sqlite3"
         """,
     ).tag(config=True)
@@ -74,6 +76,7 @@ class Store(LoggingConfigurable):
         help="""
         Seconds to wait after the event that ends an execution, and after each later one,
         before its lineage is built. Raise it when events often arrive late. 0: at once.
+
         Example: c.Store.min_settle = 30
         """,
     ).tag(config=True)
@@ -83,6 +86,7 @@ class Store(LoggingConfigurable):
         help="""
         Seconds to wait, from the event that ends an execution, for events that are
         missing before its lineage is built without them and marked partial. 0: never wait.
+
         Example: c.Store.max_settle = 1800
         """,
     ).tag(config=True)
@@ -92,6 +96,7 @@ class Store(LoggingConfigurable):
         help="""
         Seconds without any event after which an execution that has not ended is looked at.
         Raise it when single tasks run for longer than a day without an event.
+
         Example: c.Store.idle = 259200
         """,
     ).tag(config=True)
@@ -102,6 +107,7 @@ class Store(LoggingConfigurable):
         help="""
         Connections to the database that are kept open; up to three times as many are
         opened under load. Lower it when many replicas share a small PostgreSQL.
+
         Example: c.Store.pool_size = 5
         """,
     ).tag(config=True)

@@ -49,6 +49,7 @@ class DataHubTarget(Target):
         help="""
         The URL of DataHub's server, GMS, or of the front end's /api/gms. Set either this or
         `file`. Certificates of your own go into the environment's REQUESTS_CA_BUNDLE.
+
         Example: c.DataHubTarget.server = "https://datahub.example.com/api/gms"
         """,
     ).tag(config=True)
@@ -57,7 +58,9 @@ class DataHubTarget(Target):
         help="""
         An access token of DataHub: the token itself, env:NAME or file:/path; the last two are
         read at each emission, so a new token needs no restart. Needed when DataHub checks
-        who writes; None sends no token. Example: c.DataHubTarget.token = "env:DATAHUB_TOKEN"
+        who writes; None sends no token.
+
+        Example: c.DataHubTarget.token = "env:DATAHUB_TOKEN"
         """,
     ).tag(config=True)
 
@@ -67,6 +70,7 @@ class DataHubTarget(Target):
         Where to write proposals instead of sending them. Ending in / it is a directory with
         one JSON array for each execution, which suits a daemon; otherwise one file with one
         array, complete after each emission. Empty writes no files.
+
         Example: c.DataHubTarget.file = "/var/lib/flytelineage/datahub/"
         """,
     ).tag(config=True)
@@ -77,7 +81,9 @@ class DataHubTarget(Target):
         help="""
         DataHub's environment of all pipelines and datasets. It is a part of every URN: set
         it before the first emission, to what DataHub's sources of your warehouse use, since
-        edges connect only where it agrees. Example: c.DataHubTarget.env = "DEV"
+        edges connect only where it agrees.
+
+        Example: c.DataHubTarget.env = "DEV"
         """,
     ).tag(config=True)
 
@@ -86,6 +92,7 @@ class DataHubTarget(Target):
         help="""
         What Flyte is called in DataHub, as orchestrator and as platform of its datasets. It
         is a part of every URN. Change it only to join entities that exist under another name.
+
         Example: c.DataHubTarget.platform = "flyte"
         """,
     ).tag(config=True)
@@ -97,6 +104,7 @@ class DataHubTarget(Target):
         its pipelines, datasets and runs. Set it where several deployments report to one
         DataHub. It takes the place of FlyteLineage.instance, which it is by default; empty
         takes what each entity carries.
+
         Example: c.DataHubTarget.platform_instance = "eu"
         """,
     ).tag(config=True)
@@ -105,7 +113,9 @@ class DataHubTarget(Target):
         False,
         help="""
         Whether only datasets are told: no pipelines, tasks, runs and edges. Turn it on when
-        something else tells DataHub of those. Example: c.DataHubTarget.datasets_only = True
+        something else tells DataHub of those.
+
+        Example: c.DataHubTarget.datasets_only = True
         """,
     ).tag(config=True)
 
@@ -116,6 +126,7 @@ class DataHubTarget(Target):
         Which runs are told: those of workflows, also each attempt of each task, or none.
         DataHub keeps them for ever unless its garbage collection has `dataprocess_cleanup`
         turned on; `all` adds some eight rows for each attempt.
+
         Example: c.DataHubTarget.run_history = "all"
         """,
     ).tag(config=True)
@@ -126,7 +137,9 @@ class DataHubTarget(Target):
         help="""
         How owners and tags of Flyte's entities are told. `patch` adds them to those that
         people gave in DataHub; `upsert` replaces those, for servers that are too old for
-        patches and for `datahub lite`; `off` tells none. Example: c.DataHubTarget.owners_and_tags = "upsert"
+        patches and for `datahub lite`; `off` tells none.
+
+        Example: c.DataHubTarget.owners_and_tags = "upsert"
         """,
     ).tag(config=True)
 
@@ -135,6 +148,7 @@ class DataHubTarget(Target):
         help="""
         Whether schemas of datasets of other platforms are told. Turn it on when DataHub has
         no source for those platforms: a schema that such a source wrote is replaced.
+
         Example: c.DataHubTarget.foreign_schemas = True
         """,
     ).tag(config=True)
@@ -144,7 +158,9 @@ class DataHubTarget(Target):
         help="""
         Whether the platform `flyte` is told to DataHub, which does not know it by itself,
         once for each start. Turn it off when the token may not edit platforms; a refusal is
-        only logged. Example: c.DataHubTarget.create_platform = False
+        only logged.
+
+        Example: c.DataHubTarget.create_platform = False
         """,
     ).tag(config=True)
 
@@ -152,6 +168,7 @@ class DataHubTarget(Target):
         "",
         help="""
         A picture that browsers load as Flyte's logo. Empty shows none.
+
         Example: c.DataHubTarget.platform_logo_url = "https://example.com/flyte.png"
         """,
     ).tag(config=True)
@@ -161,7 +178,9 @@ class DataHubTarget(Target):
         min=0.01,
         help="""
         Seconds to wait for each answer of the server. Raise it when DataHub is slow; what
-        takes longer is tried again later. Example: c.DataHubTarget.timeout_seconds = 60
+        takes longer is tried again later.
+
+        Example: c.DataHubTarget.timeout_seconds = 60
         """,
     ).tag(config=True)
 
@@ -170,6 +189,7 @@ class DataHubTarget(Target):
         min=0.01,
         help="""
         Seconds to wait for a connection to the server. Raise it for slow networks.
+
         Example: c.DataHubTarget.connect_timeout_seconds = 10
         """,
     ).tag(config=True)
@@ -181,7 +201,9 @@ class DataHubTarget(Target):
         help="""
         Proposals in one request; most executions need one request. Lower it when the server
         does not finish one within `timeout_seconds`; what a proxy finds too large is
-        divided anyhow. Example: c.DataHubTarget.batch_size = 50
+        divided anyhow.
+
+        Example: c.DataHubTarget.batch_size = 50
         """,
     ).tag(config=True)
 

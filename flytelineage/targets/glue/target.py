@@ -42,7 +42,9 @@ class GlueCatalogTarget(Target):
         default_value="register",
         help="""
         How data gets into the catalogue. `register` describes it where the task wrote it
-        and copies nothing. Example: c.GlueCatalogTarget.mode = "register"
+        and copies nothing.
+
+        Example: c.GlueCatalogTarget.mode = "register"
         """,
     ).tag(config=True)
 
@@ -51,7 +53,9 @@ class GlueCatalogTarget(Target):
         help="""
         The database of all tables. Set it when projects and domains should share one, or
         when the role may use just one. Empty gives each project and domain its own,
-        `flyte_<domain>_<project>`. Example: c.GlueCatalogTarget.db_name = "lake"
+        `flyte_<domain>_<project>`.
+
+        Example: c.GlueCatalogTarget.db_name = "lake"
         """,
     ).tag(config=True)
 
@@ -60,6 +64,7 @@ class GlueCatalogTarget(Target):
         help="""
         Whether a database that does not exist is created. Turn it off when databases are
         made by other tools; then deliveries wait until somebody made it.
+
         Example: c.GlueCatalogTarget.create_database = False
         """,
     ).tag(config=True)
@@ -71,6 +76,7 @@ class GlueCatalogTarget(Target):
         names of {workflow}, {task} and {variable}, in lower case. When two datasets come to
         one name, the later gets a digest behind it. Change it before the first table is
         made: those that exist keep their names and are no longer updated.
+
         Example: c.GlueCatalogTarget.table_name = "{task}__{variable}"
         """,
     ).tag(config=True)
@@ -80,6 +86,7 @@ class GlueCatalogTarget(Target):
         help="""
         Whether Glue keeps the old version of a table that is updated. Each run moves its
         tables, so this adds a version a run, and Glue allows 100 000 a table.
+
         Example: c.GlueCatalogTarget.versioning = True
         """,
     ).tag(config=True)
@@ -90,6 +97,7 @@ class GlueCatalogTarget(Target):
         Whether tables that flytelineage did not make may be updated. Turn it on to take over
         tables of a crawler; comments, parameters and owners are kept. Views, resource links,
         Iceberg, Delta and Hudi tables are left alone in any case.
+
         Example: c.GlueCatalogTarget.adopt_existing = True
         """,
     ).tag(config=True)
@@ -99,6 +107,7 @@ class GlueCatalogTarget(Target):
         help="""
         The region of the catalogue. Set it when it is not the queue's. Empty takes
         FlyteLineage.aws_region, and in a library what boto3 finds.
+
         Example: c.GlueCatalogTarget.aws_region = "eu-central-1"
         """,
     ).tag(config=True)
@@ -107,7 +116,9 @@ class GlueCatalogTarget(Target):
         "",
         help="""
         The account that owns the catalogue. Set it to write into another account's; empty is
-        the account of the credentials. Example: c.GlueCatalogTarget.catalog_id = "123456789012"
+        the account of the credentials.
+
+        Example: c.GlueCatalogTarget.catalog_id = "123456789012"
         """,
     ).tag(config=True)
 
@@ -117,6 +128,7 @@ class GlueCatalogTarget(Target):
         help="""
         AWS tags of databases that are created, e.g. for cost reports. Empty sets none; any
         needs the right to glue:TagResource.
+
         Example: c.GlueCatalogTarget.database_tags = {"team": "data"}
         """,
     ).tag(config=True)
@@ -127,6 +139,7 @@ class GlueCatalogTarget(Target):
         help="""
         Seconds to wait for a connection, and for each answer of Glue. Raise it for slow
         networks; a call that takes longer is tried again later.
+
         Example: c.GlueCatalogTarget.timeout_seconds = 30
         """,
     ).tag(config=True)
@@ -137,7 +150,9 @@ class GlueCatalogTarget(Target):
         max=10,
         help="""
         How often one call is tried within a delivery. Few are enough, since deliveries are
-        repeated too. Example: c.GlueCatalogTarget.max_attempts = 1
+        repeated too.
+
+        Example: c.GlueCatalogTarget.max_attempts = 1
         """,
     ).tag(config=True)
 
