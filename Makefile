@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip --quiet
+# Errors only: what pip warns of on a machine is seldom about us.
+PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip --quiet --quiet
 
 # Stamps: empty files that say which requirements the environment holds.
 RUNTIME = $(VENV)/.runtime
