@@ -515,6 +515,11 @@ class Run(Entity):
         """What names the run."""
         return RunId(execution=self.execution, node=self.node, attempt=self.attempt)
 
+    def merged(self, newer: Run) -> Run:
+        """The newer one, which is whole."""
+        super().merged(newer)  # refuses another run
+        return newer
+
 
 class Lineage(Value):
     """All that one execution tells; or entities alone, without an execution.
