@@ -11,8 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property
-from typing import NamedTuple
 
 from flytelineage import naming
 from flytelineage.entities import (
@@ -21,7 +19,6 @@ from flytelineage.entities import (
     DatasetId,
     Edge,
     Evidence,
-    ExecutionId,
     Lineage,
     Operation,
     Pipeline,
@@ -35,52 +32,11 @@ from flytelineage.entities import (
     Version,
 )
 from flytelineage.facts import AttemptFacts, Facts, NodeFacts
+from flytelineage.flow import Collected, DataFlow, Use, missing_events, outcome
 from flytelineage.literals import Reference
 
 MAX_PROBLEMS = 50
 """Lines kept of what could not be read."""
-
-CACHE_HIT = "CACHE_HIT"
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What a literal map refers to, as far as it could be read.
-
-    Attributes:
-        problems: Why there may be more; empty when all is known.
-    """
-
-    references: tuple[Reference, ...] = ()
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What had to be fetched to understand the facts of one execution.
-
-    Attributes:
-        pipeline: The pipeline's id; `None` when nothing names it.
-        pipeline_known: Whether a successful execution has made the pipeline known.
-        inputs, outputs: By node id, of the nodes whose literals count.
-        workflow_outputs: What the workflow returned.
-        locations: Raw-output keys that somebody registered, with the dataset.
-        seen: Executions of which the store has events.
-        multiple: Tasks known to stand at several nodes.
-        retire: Tasks whose bare id this execution has to tell once more, empty; or,
-            once it shows them at several nodes, would have to.
-    """
-
-    pipeline: PipelineId | None = None
-    name_source: naming.NameSource | None = None
-    pipeline_known: bool = False
-    inputs: Mapping[str, Read] = field(default_factory=dict)
-    outputs: Mapping[str, Read] = field(default_factory=dict)
-    workflow_outputs: Read = Read()
-    locations: Mapping[str, DatasetId | None] = field(default_factory=dict)
-    seen: frozenset[ExecutionId] = frozenset()
-    multiple: frozenset[str] = frozenset()
-    retire: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,77 +81,6 @@ def pipeline_key(pipeline: PipelineId) -> str:
     return f"pipeline:{pipeline}"
 
 
-def outcome(facts: Facts) -> str:
-    """The execution's phase, where its terminal event may have been lost.
-
-    SUCCEEDING, or the success of the end-node at the top, says as much.
-    """
-    if facts.ended_at is not None:
-        return facts.phase
-    ended = any(
-        node.succeeded and not node.parent and "end-node" in (node.spec_id, node.id)
-        for node in facts.nodes.values()
-    )
-    return "SUCCEEDED" if ended or facts.phase == "SUCCEEDING" else "RUNNING"
-
-
-def missing_events(facts: Facts) -> list[str]:
-    """What must have happened although no event of it was seen; empty when complete."""
-    lacking = [
-        f"node {node.id} has no terminal event"
-        for node in facts.nodes.values()
-        if not node.terminal
-    ]
-    starts = (node.spec_id or node.id for node in facts.nodes.values() if not node.parent)
-    if "start-node" not in starts:
-        lacking.append("no event of start-node")
-    return lacking
-
-
-def task_nodes(facts: Facts) -> Iterator[NodeFacts]:
-    """The nodes that ran a task: only they read data."""
-    for node in facts.nodes.values():
-        if naming.task_of(node) is not None and node.launch_plan is None:
-            yield node
-
-
-def wrappers(facts: Facts) -> frozenset[str]:
-    """Ids of the nodes that hand on what others wrote.
-
-    Start, end, sub-workflow, branch, gate and launch plan run no task; a dynamic node
-    runs one, but its outputs are those of its children.
-    """
-    parents = {node.parent for node in facts.nodes.values()}
-    return frozenset(n.id for n in facts.nodes.values() if n.id in parents or n.is_parent)
-
-
-def abandoned(facts: Facts) -> frozenset[str]:
-    """Ids of the nodes below an attempt of their parent that was not its last.
-
-    Each attempt makes its children anew, under ids of their own. Source: flyteidl
-    event.proto, NodeExecutionEvent.retry_group.
-    """
-    last: dict[str, int] = {}
-    for node in facts.nodes.values():
-        last[node.parent] = max(_group(node), last.get(node.parent, 0))
-    found = {node.id for node in facts.nodes.values() if _group(node) < last[node.parent]}
-    while below := {n.id for n in facts.nodes.values() if n.parent in found} - found:
-        found |= below
-    return frozenset(found)
-
-
-def _group(node: NodeFacts) -> int:
-    return int(node.retry_group) if node.retry_group.isdecimal() else 0
-
-
-def start_node(facts: Facts) -> NodeFacts | None:
-    """The node whose outputs are the workflow's inputs."""
-    for node in facts.nodes.values():
-        if not node.parent and "start-node" in (node.spec_id, node.id):
-            return node
-    return None
-
-
 def _heading(facts: Facts, collected: Collected, phase: str) -> Lineage:
     return Lineage.model_validate(
         {
@@ -207,14 +92,6 @@ def _heading(facts: Facts, collected: Collected, phase: str) -> Lineage:
     )
 
 
-class _Use(NamedTuple):
-    """A piece of data in the hands of a task."""
-
-    reference: Reference
-    key: str
-    dataset: DatasetId | None
-
-
 class _Builder:
     """Builds the lineage of one execution; each property is computed once."""
 
@@ -223,32 +100,28 @@ class _Builder:
         self.known = known
         self.pipeline = pipeline
         self.phase = phase
-        self.locations: dict[str, DatasetId | None] = {}
-        self.waiting: set[str] = set()
-        self.orphans: set[str] = set()
+        self.flow = DataFlow(facts, known, pipeline)
 
     def build(self) -> Build:
-        """Register what was written first: naming what was read needs it."""
-        self._register()
-        tasks = self._tasks()
+        """The entities first: what has no name is known once they were made."""
+        tasks, datasets = self._tasks(), self._datasets()
         runs = (self._execution_run(), *self._task_runs())
         lineage = _heading(self.facts, self.known, self.phase).model_copy(
             update={
-                "partial": bool(missing_events(self.facts) or self.orphans),
+                "partial": bool(missing_events(self.facts) or self.flow.orphans),
                 "incomplete": self._problems(),
                 "pipelines": (self._pipeline(),),
                 "tasks": tasks,
-                "datasets": self._datasets(),
+                "datasets": datasets,
                 "runs": runs,
             }
         )
-        if self.succeeded:
-            self.locations[pipeline_key(self.pipeline)] = None
+        known = {pipeline_key(self.pipeline): None} if self.succeeded else {}
         return Build(
             lineage=lineage,
-            locations=self.locations,
-            waiting=frozenset(self.waiting),
-            places={name: self._is_multiple(name) for name in self._paths},
+            locations={**self.flow.locations, **known},
+            waiting=frozenset(self.flow.waiting),
+            places={name: self.flow.is_multiple(name) for name in self.flow.paths},
             written=self._written() if self.succeeded else {},
         )
 
@@ -256,172 +129,6 @@ class _Builder:
     def succeeded(self) -> bool:
         """Only successful executions tell edges."""
         return self.phase == "SUCCEEDED"
-
-    # ------------------------------------------------------------ nodes and tasks
-
-    @cached_property
-    def nodes(self) -> tuple[NodeFacts, ...]:
-        """The nodes that ran a task, in node order."""
-        return tuple(sorted(task_nodes(self.facts), key=lambda node: naming.natural(node.id)))
-
-    @cached_property
-    def _wrappers(self) -> frozenset[str]:
-        return wrappers(self.facts)
-
-    @cached_property
-    def _abandoned(self) -> frozenset[str]:
-        return abandoned(self.facts)
-
-    @cached_property
-    def _nodes_by_task(self) -> dict[TaskId, list[NodeFacts]]:
-        """The nodes of each task."""
-        found: dict[TaskId, list[NodeFacts]] = defaultdict(list)
-        for node in self.nodes:
-            found[self._task_id(node)].append(node)
-        return found
-
-    @cached_property
-    def _paths(self) -> dict[str, set[str]]:
-        """The places of each task in this execution, by its Flyte name."""
-        paths: dict[str, set[str]] = defaultdict(set)
-        for node in self.facts.nodes.values():
-            if task := naming.task_of(node):
-                paths[task.name].add(self._path(node))
-        return paths
-
-    def _path(self, node: NodeFacts) -> str:
-        """Spec node ids from the top; below a dynamic node or an array it ends at that."""
-        parts: list[str] = []
-        seen: set[str] = set()
-        current: NodeFacts | None = node
-        while current is not None and current.id not in seen:
-            seen.add(current.id)
-            if current is not node and (current.is_dynamic or current.is_array):
-                parts.clear()
-            parts.append(current.spec_id or current.id)
-            current = self.facts.nodes.get(current.parent)
-        return "/".join(reversed(parts))
-
-    def _is_multiple(self, name: str) -> bool:
-        return name in self.known.multiple or len(self._paths[name]) > 1
-
-    def _task_id(self, node: NodeFacts) -> TaskId:
-        task = naming.task_of(node)
-        if task is None:
-            raise ValueError(f"Node {node.id} runs no task")
-        place = self._path(node) if self._is_multiple(task.name) else ""
-        return TaskId(pipeline=self.pipeline, name=task.name, place=place)
-
-    # ------------------------------------------------------------------ who wrote
-
-    def _references(self, reads: Mapping[str, Read], node: NodeFacts) -> tuple[Reference, ...]:
-        read = reads.get(node.id)
-        return read.references if read else ()
-
-    def _known_whole(self, reads: Mapping[str, Read], node: NodeFacts) -> bool:
-        read = reads.get(node.id)
-        return read is not None and not read.problems
-
-    def _held(self, node: NodeFacts) -> Iterator[tuple[Reference, str]]:
-        """What a succeeded task's outputs hold and its inputs do not, by key.
-
-        A task may return what it was given: that it did not write. While its inputs are
-        not known, only a path that names the node shows that it wrote.
-        """
-        if not node.succeeded or node.id in self._wrappers or node.id in self._abandoned:
-            return
-        given = {_key(reference.uri) for reference in self._references(self.known.inputs, node)}
-        sure = self._known_whole(self.known.inputs, node)
-        for reference in self._references(self.known.outputs, node):
-            key = _key(reference.uri)
-            if key not in given and (sure or self._owns(node, reference.uri)):
-                yield reference, key
-
-    def _owns(self, node: NodeFacts, uri: str) -> bool:
-        raw = naming.raw_output(uri)
-        return raw is not None and naming.written_by(raw.owner, self.facts.execution.name, node.id)
-
-    def _fetched(self, node: NodeFacts) -> bool:
-        """Whether the outputs were written by another execution."""
-        return self._cached(node) or node.phase == "RECOVERED"
-
-    def _cached(self, node: NodeFacts) -> bool:
-        """Whether a successful execution described the outputs before.
-
-        What was recovered was not: its origin failed, and told only that it had run.
-        """
-        return node.cache_status == CACHE_HIT
-
-    def _register(self) -> None:
-        """Give a name to all raw output that this execution is the first to have."""
-        for node in self.nodes:
-            artifacts = naming.artifacts(node.interface, self.pipeline)
-            task = self._task_id(node).local
-            for reference, key in self._held(node):
-                if naming.raw_output(reference.uri) is None or key in self.known.locations:
-                    continue
-                if self._fetched(node) and node.origin and node.origin.execution in self.known.seen:
-                    continue
-                default = naming.task_output(self.pipeline, task, reference.variable)
-                self.locations.setdefault(key, artifacts.get(reference.variable, default))
-
-    def _name(self, uri: str) -> DatasetId | None:
-        """The dataset at a URI; `None` while nobody has registered it."""
-        raw = naming.raw_output(uri)
-        if raw is None:
-            return naming.dataset_id(uri)
-        dataset = self.known.locations.get(raw.key) or self.locations.get(raw.key)
-        if dataset is None:
-            self.waiting.add(raw.key)
-            if naming.written_by(raw.owner, self.facts.execution.name):
-                self.orphans.add(raw.key)
-        return dataset
-
-    @cached_property
-    def _reads(self) -> dict[str, tuple[_Use, ...]]:
-        """What each succeeded task was given, by node id."""
-        return {
-            node.id: tuple(
-                _Use(reference, _key(reference.uri), self._name(reference.uri))
-                for reference in self._references(self.known.inputs, node)
-            )
-            for node in self.nodes
-            if node.succeeded and node.id not in self._abandoned
-        }
-
-    @cached_property
-    def _writes(self) -> dict[str, tuple[_Use, ...]]:
-        """What each succeeded task produced or took from the cache, by node id."""
-        return {
-            node.id: tuple(
-                _Use(reference, key, self._name(reference.uri))
-                for reference, key in self._held(node)
-            )
-            for node in self.nodes
-        }
-
-    @cached_property
-    def _producers(self) -> dict[str, list[NodeFacts]]:
-        """The nodes that produced each piece of data, by key."""
-        producers: dict[str, list[NodeFacts]] = defaultdict(list)
-        for node in self.nodes:
-            for key in sorted({use.key for use in self._writes[node.id]}):
-                producers[key].append(node)
-        return producers
-
-    def _upstream(self, node: NodeFacts) -> Iterator[NodeFacts]:
-        """The nodes that produced what this one read, each once."""
-        found = {}
-        for use in self._reads.get(node.id, ()):
-            producers = self._producers.get(use.key, [])
-            done = [producer for producer in producers if _before(producer, node)]
-            # Raw output is written once; any other URI may have been there before, and
-            # only who was done when it was read can have written what was read.
-            if not done and naming.raw_output(use.reference.uri) is not None:
-                done = producers
-            found.update({producer.id: producer for producer in done})
-        found.pop(node.id, None)
-        yield from found.values()
 
     # --------------------------------------------------------------------- entities
 
@@ -438,7 +145,7 @@ class _Builder:
         )
 
     def _tasks(self) -> tuple[Task, ...]:
-        tasks = [self._task(id, nodes) for id, nodes in self._nodes_by_task.items()]
+        tasks = [self._task(id, nodes) for id, nodes in self.flow.nodes_by_task.items()]
         tasks.extend(
             Task.of(
                 TaskId(pipeline=self.pipeline, name=name),
@@ -448,7 +155,7 @@ class _Builder:
             )
             for name in self.known.retire
             # The word of a failed execution could not take back a success's edges.
-            if self.succeeded and name in self._paths and self._is_multiple(name)
+            if self.succeeded and name in self.flow.paths and self.flow.is_multiple(name)
         )
         return tuple(sorted(tasks, key=lambda task: task.urn))
 
@@ -476,27 +183,21 @@ class _Builder:
 
         `None`, that is unknown, when none of them succeeded in running a task itself.
         """
-        ran = [node for node in nodes if node.id in self._reads]
+        ran = [node for node in nodes if node.id in self.flow.reads]
         if not ran:
             return None
-        own = self._task_id(ran[0])
-        upstream = {self._task_id(producer) for node in ran for producer in self._upstream(node)}
+        own = self.flow.task_id(ran[0])
+        upstream = {
+            self.flow.task_id(producer) for node in ran for producer in self.flow.upstream(node)
+        }
         return IO(
-            inputs=_edges(use for node in ran for use in self._reads[node.id]),
-            outputs=_edges(use for node in ran for use in self._writes[node.id]),
+            inputs=_edges(use for node in ran for use in self.flow.reads[node.id]),
+            outputs=_edges(use for node in ran for use in self.flow.writes[node.id]),
             upstream=tuple(
                 TaskEdge(task=task, evidence=(Evidence.DATA,))
                 for task in sorted(upstream - {own}, key=str)
             ),
-            complete=all(self._complete(node) for node in ran),
-        )
-
-    def _complete(self, node: NodeFacts) -> bool:
-        uses = (*self._reads[node.id], *self._writes[node.id])
-        return (
-            self._known_whole(self.known.inputs, node)
-            and (node.id in self._wrappers or self._known_whole(self.known.outputs, node))
-            and all(use.dataset is not None for use in uses)
+            complete=all(self.flow.complete(node) for node in ran),
         )
 
     def _datasets(self) -> tuple[Dataset, ...]:
@@ -505,9 +206,9 @@ class _Builder:
             return ()
         found: dict[DatasetId, Dataset] = {}
         touched: dict[DatasetId, datetime] = {}
-        for node in sorted(self.nodes, key=_end):  # of several writes, the newest is told
-            written = {use.dataset: use for use in self._writes[node.id] if use.dataset}
-            read = {use.dataset for use in self._reads.get(node.id, ()) if use.dataset}
+        for node in sorted(self.flow.nodes, key=_end):  # of several writes, the newest is told
+            written = {use.dataset: use for use in self.flow.writes[node.id] if use.dataset}
+            read = {use.dataset for use in self.flow.reads.get(node.id, ()) if use.dataset}
             for id in read | written.keys():
                 if node.ended_at is not None:
                     touched[id] = max(node.ended_at, touched.get(id, node.ended_at))
@@ -521,27 +222,27 @@ class _Builder:
             for id in sorted(found, key=str)
         )
 
-    def _written_dataset(self, id: DatasetId, use: _Use, node: NodeFacts) -> Dataset:
+    def _written_dataset(self, id: DatasetId, use: Use, node: NodeFacts) -> Dataset:
         """What the execution itself says of a dataset that one of its nodes produced.
 
         From the cache only the confirmation: its origin describes the data. Of data
         outside Flyte, others say what it is called.
         """
-        ours = id.platform == naming.FLYTE and not self._cached(node)
+        ours = id.platform == naming.FLYTE and not self.flow.cached(node)
         return Dataset.of(
             id,
             properties=self._dataset_properties(use, node) if ours else None,
             operation=None
             if node.ended_at is None
             else Operation(
-                kind="confirm" if self._fetched(node) else "write",
+                kind="confirm" if self.flow.fetched(node) else "write",
                 at=node.ended_at,
                 run=self._run_id(node),
-                task=self._task_id(node),
+                task=self.flow.task_id(node),
             ),
         )
 
-    def _dataset_properties(self, use: _Use, node: NodeFacts) -> Properties:
+    def _dataset_properties(self, use: Use, node: NodeFacts) -> Properties:
         task = naming.task_of(node)
         name = f"{naming.short(task.name)}.{use.reference.variable}" if task else None
         return Properties(name=name, custom={"kind": use.reference.kind})
@@ -553,9 +254,9 @@ class _Builder:
         variables, and two tasks may write one path.
         """
         written: dict[DatasetId, dict[str, Reference]] = defaultdict(dict)
-        for node in self.nodes:
-            if not self._cached(node):
-                for use in self._writes[node.id]:
+        for node in self.flow.nodes:
+            if not self.flow.cached(node):
+                for use in self.flow.writes[node.id]:
                     if use.dataset is not None:
                         piece = naming.normalised(use.reference.uri)
                         written[use.dataset].setdefault(piece, use.reference)
@@ -564,14 +265,13 @@ class _Builder:
     # ------------------------------------------------------------------------- runs
 
     def _workflow_inputs(self) -> tuple[DatasetId, ...]:
-        start = start_node(self.facts)
-        return self._ids(self._references(self.known.outputs, start) if start else ())
+        return self._ids(self.flow.inputs())
 
     def _workflow_outputs(self) -> tuple[DatasetId, ...]:
         return self._ids(self.known.workflow_outputs.references)
 
     def _ids(self, references: Iterable[Reference]) -> tuple[DatasetId, ...]:
-        ids = {self._name(reference.uri) for reference in references}
+        ids = {self.flow.name(reference.uri) for reference in references}
         return tuple(sorted((id for id in ids if id is not None), key=str))
 
     def _execution_run(self) -> Run:
@@ -604,7 +304,7 @@ class _Builder:
 
     def _task_runs(self) -> Iterator[Run]:
         """A run for each attempt; a node without task events had one all the same."""
-        for node in self.nodes:
+        for node in self.flow.nodes:
             *earlier, final = node.attempts or (None,)
             for attempt in earlier:
                 if attempt is not None:
@@ -623,7 +323,7 @@ class _Builder:
                 "execution": self.facts.execution,
                 "node": node.id,
                 "attempt": attempt.number,
-                "task": self._task_id(node),
+                "task": self.flow.task_id(node),
                 "parent": RunId(execution=self.facts.execution),
                 "phase": attempt.phase,
                 "started_at": attempt.started_at,
@@ -641,7 +341,7 @@ class _Builder:
         if attempt is None:
             raise ValueError(f"Node {node.id} runs no task")
         run = self._run(node, attempt)
-        upstream = (self._run_id(producer) for producer in self._upstream(node))
+        upstream = (self._run_id(producer) for producer in self.flow.upstream(node))
         started = run.started_at or node.started_at or node.queued_at
         return run.model_copy(
             update={
@@ -652,8 +352,8 @@ class _Builder:
                 "error": run.error or node.error,
                 "cache_status": node.cache_status or None,
                 "upstream": tuple(sorted(upstream, key=str)) if self.succeeded else (),
-                "inputs": _ids(self._reads.get(node.id, ())) if self.succeeded else (),
-                "outputs": _ids(self._writes[node.id]) if self.succeeded else (),
+                "inputs": _ids(self.flow.reads.get(node.id, ())) if self.succeeded else (),
+                "outputs": _ids(self.flow.writes[node.id]) if self.succeeded else (),
             }
         )
 
@@ -666,29 +366,15 @@ class _Builder:
             for problem in read.problems
         ]
         lines.extend(f"workflow outputs: {p}" for p in self.known.workflow_outputs.problems)
-        lines.extend(f"no task is known to have written {key}" for key in sorted(self.orphans))
+        lines.extend(f"no task is known to have written {key}" for key in sorted(self.flow.orphans))
         return tuple(lines[:MAX_PROBLEMS])
-
-
-def _key(uri: str) -> str:
-    """What two URIs of one piece of data have in common."""
-    raw = naming.raw_output(uri)
-    return raw.key if raw else naming.normalised(uri)
 
 
 def _end(node: NodeFacts) -> datetime:
     return node.ended_at or datetime.min.replace(tzinfo=timezone.utc)
 
 
-def _before(producer: NodeFacts, consumer: NodeFacts) -> bool:
-    return (
-        producer.ended_at is not None
-        and consumer.queued_at is not None
-        and producer.ended_at <= consumer.queued_at
-    )
-
-
-def _edges(uses: Iterable[_Use]) -> tuple[Edge, ...]:
+def _edges(uses: Iterable[Use]) -> tuple[Edge, ...]:
     """One edge for each dataset that has a name, with all variables that held it."""
     variables: dict[DatasetId, set[str]] = defaultdict(set)
     for use in uses:
@@ -700,5 +386,5 @@ def _edges(uses: Iterable[_Use]) -> tuple[Edge, ...]:
     )
 
 
-def _ids(uses: Iterable[_Use]) -> tuple[DatasetId, ...]:
+def _ids(uses: Iterable[Use]) -> tuple[DatasetId, ...]:
     return tuple(sorted({use.dataset for use in uses if use.dataset is not None}, key=str))

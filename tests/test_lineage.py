@@ -271,6 +271,16 @@ def test_a_cache_hit_names_what_nobody_else_can():
     assert io_of(built) == {"load": ([], [flyte("load")], [])}
 
 
+def test_a_cache_hit_with_unknown_inputs_has_what_its_origin_wrote():
+    """Inline, a hit comes without inputs; what it was given itself it still did not write."""
+    given = raw("n5", 8, "older")
+
+    built = build(facts(cached()), {"n0": Read((), ("unknown",))}, {"n0": holds(o0=OLD, o1=given)})
+
+    assert io_of(built) == {"load": ([], [flyte("load")], [])}
+    assert not built.lineage.tasks[0].io.complete
+
+
 def test_writers_of_one_path_are_told_apart_by_time():
     """Of two tasks that wrote one URI, the one that was done is upstream."""
     shared = "s3://lake/out"
