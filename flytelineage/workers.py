@@ -57,7 +57,8 @@ class Workers:
         for thread in self._threads:
             thread.start()
         while not self._stopping.wait(0.5):
-            if not all(thread.is_alive() for thread in self._threads):
+            # Asked in this order: a stop may come just now, and then they may all end.
+            if self._any_ended() and not self._stopping.is_set():
                 self._end(FlyteLineageError("A worker thread ended by itself"))
         deadline = time.monotonic() + shutdown_timeout
         for thread in self._threads:
@@ -70,6 +71,9 @@ class Workers:
     def stop(self) -> None:
         """Begin no new unit of work; may be called twice, and from a signal handler."""
         self._stopping.set()
+
+    def _any_ended(self) -> bool:
+        return not all(thread.is_alive() for thread in self._threads)
 
     def _end(self, failure: BaseException) -> None:
         self._failure = failure
