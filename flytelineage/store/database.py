@@ -44,7 +44,6 @@ IN_LIST = 500
 """Values in one IN (...): far below what either database can bind."""
 
 _BUSY_SECONDS = 30
-_IDLE_SECONDS = 60  # our transactions never pause
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _LOST = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure
@@ -53,9 +52,13 @@ _PG_NOW = sqlalchemy.text(
     "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 )  # now() would be the time at which the transaction began
 
-_PG_LIMIT_IDLE = """
-    SELECT set_config('idle_in_transaction_session_timeout', %s::text, false)
-    WHERE current_setting('idle_in_transaction_session_timeout') = '0'
+_PG_LIMITS = {
+    "idle_in_transaction_session_timeout": "1min",  # our transactions never pause
+    # psycopg's executemany ends with a Flush, which disarms the one above.
+    "transaction_timeout": "10min",  # since PostgreSQL 17
+}
+_PG_LIMIT = """
+    SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND setting = '0'
 """
 
 
@@ -297,7 +300,8 @@ def _set_up_postgresql(connection: Any, _record: Any) -> None:
     Without that the server would wait for it, and every other replica with it.
     """
     connection.autocommit = True
-    connection.execute(_PG_LIMIT_IDLE, (_IDLE_SECONDS * 1000,))
+    for name, limit in _PG_LIMITS.items():
+        connection.execute(_PG_LIMIT, (limit, name))
     connection.autocommit = False
 
 
