@@ -48,7 +48,5 @@ def on_sqlite(aws: LocalAws, tmp_path: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def on_postgresql(aws: LocalAws, tmp_path: Path, postgres_url: str) -> Iterator[Deployment]:
-    # A frozen process may hold locks: the server waits less long for it than usually.
-    url = f"{postgres_url}%20-cidle_in_transaction_session_timeout%3D500"
-    with Deployment(tmp_path, url, aws.client("glue")) as deployment:
+    with Deployment(tmp_path, postgres_url, aws.client("glue")) as deployment:
         yield deployment

@@ -40,6 +40,11 @@ _PENDING = text("""
          + (SELECT count(*) FROM delivery WHERE due_at IS NOT NULL)
 """)
 
+_END_TRANSACTIONS = text("""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'flytelineage' AND xact_start IS NOT NULL
+""")
+
 _forked = multiprocessing.get_context("forkserver")
 _forked.set_forkserver_preload([worker.__name__])
 
@@ -206,6 +211,11 @@ class Deployment:
         self.wait_for(lambda: daemon.exitcode is not None, pace=POLL)
         assert daemon.exitcode is not None
         return daemon.exitcode
+
+    def end_transactions(self) -> None:
+        """Do what PostgreSQL does when a transaction pauses for too long."""
+        with self._engine.connect() as connection:
+            connection.execute(_END_TRANSACTIONS)
 
     # ------------------------------------------------------------------ progress
 

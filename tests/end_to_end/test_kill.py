@@ -9,7 +9,7 @@ import pytest
 
 from flytelineage.testing import crash
 from tests.end_to_end.checks import check
-from tests.end_to_end.corpus import Corpus
+from tests.end_to_end.corpus import RUBBISH, Corpus
 from tests.end_to_end.deployment import Deployment
 from tests.end_to_end.worker import INNER, WRITTEN
 
@@ -64,22 +64,26 @@ def test_two_processes_are_killed_one_after_the_other(
     check(on_postgresql, messages, calm_state)
 
 
-@pytest.mark.parametrize("step", ["built", "prepared", "emitted"])
+@pytest.mark.parametrize("step", ["built", "batch emitted", "emitted"])
 def test_a_process_wakes_up_after_its_lease(
     step: str, on_postgresql: Deployment, messages: Corpus, calm_state: dict[str, Any]
 ) -> None:
-    """Another one has finished its work by then; what it still does is outdone."""
-    on_postgresql.queue.send(messages.calm)
+    """Meanwhile newer executions were told, over which it now tells what it had in hand."""
+    older, *newer = messages.executions
+    on_postgresql.queue.send(older)
 
     frozen = on_postgresql.start(f"{step}:1:SIGSTOP")
     on_postgresql.wait_for(lambda: frozen.frozen)
+    on_postgresql.end_transactions()
     other = on_postgresql.start()
+    on_postgresql.queue.send([*RUBBISH, *(body for bodies in newer for body in bodies)])
     on_postgresql.drain()
     frozen.signal(signal.SIGCONT)
-    on_postgresql.wait_for(lambda: "ran out" in frozen.log)
+    assert on_postgresql.end(frozen) == 0, frozen.log
     on_postgresql.drain()
 
-    assert [on_postgresql.end(one) for one in (frozen, other)] == [0, 0]
+    assert "ran out" in frozen.log
+    assert on_postgresql.end(other) == 0
     check(on_postgresql, messages, calm_state)
 
 
