@@ -23,16 +23,16 @@ from flytelineage import literals, naming
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import ReadError
 from flytelineage.facts import Facts, Literals, NodeFacts
-from flytelineage.lineage import (
+from flytelineage.flow import (
     Collected,
     Read,
     abandoned,
     outcome,
-    pipeline_key,
     start_node,
     task_nodes,
     wrappers,
 )
+from flytelineage.lineage import pipeline_key
 from flytelineage.literals import Reference
 
 MISSING_TRIES = 3

@@ -36,8 +36,9 @@ from flytelineage.errors import (
 )
 from flytelineage.events import Event, decode
 from flytelineage.facts import Facts, fold
+from flytelineage.flow import missing_events
 from flytelineage.grouping import Grouped
-from flytelineage.lineage import build_lineage, missing_events
+from flytelineage.lineage import build_lineage
 from flytelineage.objects import ObjectReader
 from flytelineage.report import Report
 from flytelineage.scope import Scope

@@ -10,7 +10,8 @@ from flytelineage.collect import MISSING_TRIES, Collector, Pinned, Unavailable
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import ReadError
 from flytelineage.facts import Facts, Identifier, Literals, NodeFacts, Origin
-from flytelineage.lineage import Read, pipeline_key
+from flytelineage.flow import Read
+from flytelineage.lineage import pipeline_key
 from tests.factories import EXECUTION, NOW
 
 HEX = "0123456789abcdef0123456789abcdef"

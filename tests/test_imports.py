@@ -23,7 +23,9 @@ PACKAGE = Path(__file__).parent.parent / "flytelineage"
 WORDS = {"entities", "errors", "options"}
 """What every room above may speak."""
 
-MIDDLE = {"entities", "errors", "events", "facts", "flyte_types", "literals", "naming", "lineage"}
+MIDDLE = {
+    "entities", "errors", "events", "facts", "flyte_types", "literals", "naming", "flow", "lineage",
+}  # fmt: skip
 """What an execution becomes, from bytes to lineage."""
 
 MAY_IMPORT = {
@@ -42,6 +44,7 @@ MAY_IMPORT = {
     "literals": {"entities", "errors", "flyte_types"},
     "sql": {"entities", "errors"},
     "naming": {"entities", "errors", "facts"},
+    "flow": MIDDLE - {"lineage"},
     "lineage": MIDDLE,
     # The edges: they call a reader or a store that was given to them.
     "collect": MIDDLE,
@@ -76,7 +79,8 @@ SHARED_BY_PLUGS = {"sources.aws"}
 """Modules in rooms of plugins that are no plugs: knowledge for any of them."""
 
 PURE = {
-    "entities", "events", "facts", "flyte_types", "literals", "naming", "lineage", "scope", "sql",
+    "entities", "events", "facts", "flyte_types", "literals", "naming", "flow", "lineage", "scope",
+    "sql",
     "telling",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""

@@ -4,14 +4,8 @@ from datetime import timedelta
 
 from flytelineage.entities import IO, DatasetId, Edge, Evidence, ExecutionId, PipelineId, RunId
 from flytelineage.facts import AttemptFacts, Facts, Identifier, NodeFacts, Origin
-from flytelineage.lineage import (
-    Collected,
-    Read,
-    build_lineage,
-    missing_events,
-    outcome,
-    pipeline_key,
-)
+from flytelineage.flow import Collected, Read, missing_events, outcome
+from flytelineage.lineage import build_lineage, pipeline_key
 from flytelineage.literals import Reference
 from tests.factories import EXECUTION, NOW
 
