@@ -243,6 +243,19 @@ def test_a_second_demo_in_the_same_folder_is_refused(folder: OutputFolder) -> No
         assert (folder / "lineage.jsonl").read_text() == "growing"
 
 
+@pytest.mark.parametrize(("config", "told"), [(CONFIG, True), ("# c.Store.idle = 5", False)])
+def test_options_that_it_does_not_heed_are_told(
+    run: RunProgram, tmp_path: Path, config: str, told: bool
+) -> None:
+    """A file that sets nothing, as the sample does, is not worth a word."""
+    (tmp_path / "flytelineage_config.py").write_text(config)
+
+    ended = run("demo", "--folder=flytelineage_config.py/demo")
+
+    assert ended.code == 1
+    assert ("flytelineage_config.py has no say" in ended.out) == told
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

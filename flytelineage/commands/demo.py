@@ -113,10 +113,14 @@ class _Show:
         self._published = 0
         self._told: dict[str, Lineage] = {}
 
+    def _has_foreign_options(self) -> bool:
+        """Whether anything is set that the demo does not heed."""
+        return any(options for name, options in self._program.config.items() if name != "Demo")
+
     def run(self, path: Path) -> int:
         """All of it, in order; the exit code."""
         self._screen.show(_INTRODUCTION)
-        for name in self._program.loaded_config_files:
+        for name in self._program.loaded_config_files if self._has_foreign_options() else ():
             self._screen.show(f"  {name} has no say: the demo brings options of its own\n")
         with ExitStack() as parts:
             folder = parts.enter_context(OutputFolder(path))
