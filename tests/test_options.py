@@ -175,10 +175,10 @@ class TestPluginGroup:
     def test_unknown_name(self, group: PluginGroup) -> None:
         """The error has the closest name, and all there are."""
         with pytest.raises(ConfigError) as caught:
-            group.load("flie")
+            group.load("fil")
 
         assert str(caught.value) == (
-            "There is no target 'flie'. Did you mean 'file'? Installed: broken, file, other"
+            "There is no target 'fil'. Did you mean 'file'? Installed: broken, file, other"
         )
 
     def test_plugin_that_cannot_be_imported(self, group: PluginGroup) -> None:
