@@ -257,7 +257,7 @@ def parse_url(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigError(
         "Store.url names no database that can be used: give sqlite:////path/to/file "
-        "or postgresql://user@host/database"
+        "or postgresql://host/database"
     )
 
 
