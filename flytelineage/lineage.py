@@ -305,15 +305,14 @@ class _Builder:
     def _task_runs(self) -> Iterator[Run]:
         """A run for each attempt; a node without task events had one all the same."""
         for node in self.flow.nodes:
-            *earlier, final = node.attempts or (None,)
+            *earlier, final = _attempts(node)
             for attempt in earlier:
-                if attempt is not None:
-                    yield self._run(node, attempt)
+                yield self._run(node, attempt)
             yield self._final_run(node, final)
 
     def _run_id(self, node: NodeFacts) -> RunId:
         """The run of the node's last attempt."""
-        number = node.attempts[-1].number if node.attempts else 0
+        number = _attempts(node)[-1].number
         return RunId(execution=self.facts.execution, node=node.id, attempt=number)
 
     def _run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
@@ -333,13 +332,8 @@ class _Builder:
             }
         )
 
-    def _final_run(self, node: NodeFacts, attempt: AttemptFacts | None) -> Run:
+    def _final_run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
         """The attempt that decided: what its node says goes before task events."""
-        task = naming.task_of(node)
-        if attempt is None and task is not None:
-            attempt = AttemptFacts(number=0, task=task)
-        if attempt is None:
-            raise ValueError(f"Node {node.id} runs no task")
         run = self._run(node, attempt)
         upstream = (self._run_id(producer) for producer in self.flow.upstream(node))
         started = run.started_at or node.started_at or node.queued_at
@@ -368,6 +362,21 @@ class _Builder:
         lines.extend(f"workflow outputs: {p}" for p in self.known.workflow_outputs.problems)
         lines.extend(f"no task is known to have written {key}" for key in sorted(self.flow.orphans))
         return tuple(lines[:MAX_PROBLEMS])
+
+
+def _attempts(node: NodeFacts) -> tuple[AttemptFacts, ...]:
+    """The attempts at a task node, at least one; the last is the one that decided.
+
+    FlyteAdmin never publishes the first event of an attempt, so one that ended with it was
+    not seen: a node that succeeded had another attempt after one that failed.
+    """
+    task, last = naming.task_of(node), node.attempts[-1] if node.attempts else None
+    if last is not None and not (node.succeeded and last.phase in ("FAILED", "ABORTED")):
+        return node.attempts
+    if task is None:
+        raise ValueError(f"Node {node.id} runs no task")
+    number, began = (last.number + 1, last.ended_at) if last else (0, None)
+    return (*node.attempts, AttemptFacts(number=number, task=task, started_at=began))
 
 
 def _end(node: NodeFacts) -> datetime:

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flytelineage.entities import IO, DatasetId, Edge, Evidence, ExecutionId, PipelineId, RunId
+from flytelineage.entities import (
+    IO,
+    DatasetId,
+    Edge,
+    ErrorInfo,
+    Evidence,
+    ExecutionId,
+    PipelineId,
+    RunId,
+)
 from flytelineage.facts import AttemptFacts, Facts, Identifier, NodeFacts, Origin
 from flytelineage.flow import Collected, Read, missing_events, outcome
 from flytelineage.lineage import build_lineage, pipeline_key
@@ -437,6 +446,22 @@ def test_runs_of_attempts():
     assert second.parent == whole.id
     assert [str(id) for id in second.outputs] == [flyte("load")]
     assert use.upstream == (second.id,)
+
+
+def test_a_success_after_a_failure_is_another_attempt():
+    """An attempt that ends with its first event is not published; its node still is."""
+    task = Identifier("shop", "production", "app.etl.load", "v1")
+    failed = AttemptFacts(
+        0, task, "FAILED", started_at=at(3), ended_at=at(4), error=ErrorInfo(code="OOM")
+    )
+
+    built = build(facts(node("n0", "load", attempts=(failed,))), {}, {"n0": holds(o0=raw("n0"))})
+
+    _, first, second = built.lineage.runs
+    assert (first.attempt, first.phase, first.error.code) == (0, "FAILED", "OOM")
+    assert (second.attempt, second.phase, second.error) == (1, "SUCCEEDED", None)
+    assert (second.started_at, second.ended_at) == (at(4), at(10))
+    assert built.lineage.datasets[0].operation.run == second.id
 
 
 def test_what_went_into_the_workflow_and_came_out():
