@@ -294,7 +294,8 @@ class Daemon(LoggingConfigurable):
         self.on_step("built")
         built = Built(
             lineage=lineage,
-            pipeline=collected.pipeline,
+            # What still runs has not shown all tasks that its name is guessed from.
+            pipeline=collected.pipeline if lineage.phase != "RUNNING" else None,
             locations=build.locations,
             waiting=build.waiting,
             places=build.places,

@@ -62,7 +62,8 @@ def build_lineage(facts: Facts, collected: Collected) -> Build:
     """All that one execution tells.
 
     An unsuccessful execution whose pipeline is only guessed tells nothing until a
-    successful one has made that pipeline known, and waits for it.
+    successful one has made that pipeline known, and waits for it. One that seems to run
+    still tells only that, and names nothing: it has not shown all of its tasks.
     """
     phase = outcome(facts)
     if collected.pipeline is None:
@@ -73,7 +74,8 @@ def build_lineage(facts: Facts, collected: Collected) -> Build:
             _heading(facts, collected, phase),
             waiting=frozenset({pipeline_key(collected.pipeline)}),
         )
-    return _Builder(facts, collected, collected.pipeline, phase).build()
+    builder = _Builder(facts, collected, collected.pipeline, phase)
+    return builder.build_running() if phase == "RUNNING" else builder.build()
 
 
 def pipeline_key(pipeline: PipelineId) -> str:
@@ -123,6 +125,18 @@ class _Builder:
             waiting=frozenset(self.flow.waiting),
             places={name: self.flow.is_multiple(name) for name in self.flow.paths},
             written=self._written() if self.succeeded else {},
+        )
+
+    def build_running(self) -> Build:
+        """The execution's run and its pipeline alone."""
+        return Build(
+            _heading(self.facts, self.known, self.phase).model_copy(
+                update={
+                    "partial": True,
+                    "pipelines": (self._pipeline(),),
+                    "runs": (self._execution_run(),),
+                }
+            )
         )
 
     @property

@@ -34,6 +34,9 @@ from flytelineage.testing.simulator import (
 from flytelineage.transforms import Transform
 
 FRAME = Frame({"id": "int"}, 2)
+SUCCEEDED_NODE = 3
+"""Source: flyteidl core/execution.proto, NodeExecution.Phase."""
+
 START = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=5)
 
 
@@ -197,6 +200,25 @@ def test_waiting_for_missing_events_never_spins(daemon, stream, clock, store):
 
     assert running.build()
     assert not running.build()
+
+
+def test_an_execution_that_falls_silent_is_told_as_running(daemon, stream, clock):
+    """Then as it ended, once that is known after all."""
+    whole = stream("slow", hours=1)
+    silent = whole.without(
+        lambda event: hasattr(event, "execution_id") or event.phase == SUCCEEDED_NODE
+    )
+    source = MemorySource([*stream("known").bodies(), *silent.bodies()])
+    running = daemon(source)
+
+    drain(running, clock)
+    quiet = running.targets["memory"].emitted[-1]
+    source.send(whole.bodies())
+    drain(running, clock)
+    ended = running.targets["memory"].emitted[-1]
+
+    assert (quiet.execution.name, quiet.phase, quiet.tasks) == ("slow", "RUNNING", ())
+    assert (ended.execution.name, ended.phase, ended.partial) == ("slow", "SUCCEEDED", False)
 
 
 def test_an_unreadable_message_delays_nobody(daemon, stream, clock, store):

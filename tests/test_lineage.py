@@ -419,6 +419,17 @@ def test_a_successful_execution_makes_its_pipeline_known():
     assert build(facts(node("n0", "load")), {}, {}).locations == {pipeline_key(PIPELINE): None}
 
 
+def test_an_execution_that_still_runs_tells_only_that():
+    """It names nothing: what it has shown so far may not be what names it."""
+    found = facts(node("n0", "load"), phase="RUNNING", ended_at=None)
+
+    built = build(found, {}, {"n0": holds(o0=raw("n0"))}, pipeline_known=True)
+
+    assert [run.phase for run in built.lineage.runs] == ["RUNNING"]
+    assert (built.lineage.tasks, built.lineage.datasets) == ((), ())
+    assert (built.locations, built.places) == ({}, {})
+
+
 def test_an_execution_without_a_name_tells_nothing():
     built = build_lineage(facts(), Collected())
 
