@@ -202,6 +202,8 @@ class Deployment:
 
     def end(self, daemon: Daemon) -> int:
         """Ask a daemon to stop; its exit status."""
+        # Until it says that it starts, the signal ends it as it ends any process.
+        self.wait_for(lambda: daemon.log != "" or daemon.exitcode is not None)
         daemon.signal(signal.SIGTERM)
         self.sqs.advance(POLL)
         return self.wait_for_end(daemon)
