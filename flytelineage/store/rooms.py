@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import Connection, update
+
 from flytelineage.errors import ConfigError
 from flytelineage.store import files, migrate
 from flytelineage.store.again import Again
@@ -16,6 +18,7 @@ from flytelineage.store.deliveries import Deliveries
 from flytelineage.store.intake import Intake
 from flytelineage.store.overview import Overview
 from flytelineage.store.registry import Registry
+from flytelineage.store.schema import delivery, execution
 from flytelineage.store.watermark import Watermark
 
 
@@ -54,6 +57,8 @@ class Rooms:
         try:
             database.check()
             _migrate(database, path, locked=lock is not None)
+            if lock is not None:
+                database.write(_end_leases)
         except BaseException:
             database.close()
             if lock is not None:
@@ -76,6 +81,13 @@ class Rooms:
         self.database.close()
         if self.lock is not None:
             self.lock.release()
+
+
+def _end_leases(connection: Connection) -> None:
+    """Wait for nobody: whoever had the file before is dead, or the lock were not ours."""
+    for table in (execution, delivery):
+        ended = update(table).where(table.c.lease_until.is_not(None)).values(lease_until=0)
+        connection.execute(ended)
 
 
 def _check_disk(path: Path, warn: Callable[..., None] | None) -> None:

@@ -258,6 +258,32 @@ def test_the_file_is_free_when_the_store_is_closed(file_store: Any) -> None:
         first.open(exclusive=True)
 
 
+def test_a_daemon_waits_for_no_lease_of_a_dead_one(file_store: Any) -> None:
+    """Nobody else can have the file, so what it had in hand is taken up at once."""
+    first, second = file_store(min_settle=0), file_store()
+    first.open(exclusive=True)
+    first.record([an_event(terminal=True)])
+    (lost,) = first.claim_build(1, lease_seconds=3600)
+    first.close()
+
+    second.open(exclusive=True)
+
+    (lease,) = second.claim_build(1, lease_seconds=3600)
+    assert (lease.execution, lease.attempts) == (lost.execution, 2)
+
+
+def test_a_look_ends_no_lease(file_store: Any) -> None:
+    """The one who holds it may be at work."""
+    daemon, status = file_store(min_settle=0), file_store()
+    daemon.open(exclusive=True)
+    daemon.record([an_event(terminal=True)])
+    daemon.claim_build(1, lease_seconds=3600)
+
+    status.open(exclusive=False)
+
+    assert daemon.claim_build(1, lease_seconds=3600) == []
+
+
 def test_others_may_look_while_the_daemon_runs(file_store: Any) -> None:
     """`status` and `retry` work beside it."""
     daemon, look = file_store(), file_store()
