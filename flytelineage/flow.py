@@ -257,15 +257,14 @@ class DataFlow:
 
     def fetched(self, node: NodeFacts) -> bool:
         """Whether the outputs were written by another execution."""
-        return node.cache_status == CACHE_HIT or node.phase == "RECOVERED"
+        return self.cached(node) or node.phase == "RECOVERED"
 
-    def described(self, node: NodeFacts) -> bool:
-        """Whether an execution that was seen described the outputs before.
+    def cached(self, node: NodeFacts) -> bool:
+        """Whether a successful execution described the outputs before.
 
         What was recovered was not: its origin failed, and told only that it had run.
         """
-        origin = node.origin.execution if node.origin else None
-        return node.cache_status == CACHE_HIT and origin in self.known.seen
+        return node.cache_status == CACHE_HIT
 
     def _register(self) -> None:
         """Give a name to all raw output that this execution is the first to have."""

@@ -239,10 +239,10 @@ class _Builder:
     def _written_dataset(self, id: DatasetId, use: Use, node: NodeFacts) -> Dataset:
         """What the execution itself says of a dataset that one of its nodes produced.
 
-        From the cache only the confirmation, if its origin described the data. Of data
+        From the cache only the confirmation: its origin describes the data. Of data
         outside Flyte, others say what it is called.
         """
-        ours = id.platform == naming.FLYTE and not self.flow.described(node)
+        ours = id.platform == naming.FLYTE and not self.flow.cached(node)
         return Dataset.of(
             id,
             properties=self._dataset_properties(use, node) if ours else None,
@@ -269,7 +269,7 @@ class _Builder:
         """
         written: dict[DatasetId, dict[str, Reference]] = defaultdict(dict)
         for node in self.flow.nodes:
-            if not self.flow.described(node):
+            if not self.flow.cached(node):
                 for use in self.flow.writes[node.id]:
                     if use.dataset is not None:
                         piece = naming.normalised(use.reference.uri)
