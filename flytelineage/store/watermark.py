@@ -54,6 +54,13 @@ class _Changes:
             taken["accepted_at"] = row.accepted_at if row.holder == me else None
         self.hold(row, **taken)
 
+    def stand_by(self, row: Any, claim: Claim, me: str) -> None:
+        """Be next in line behind a newer telling that is under way and may come to nothing."""
+        next_in_line = (row.displaced_stamp, row.displaced)
+        mine = (to_us(claim.stamp), me)
+        if row.digest is None and (row.displaced is None or next_in_line < mine):
+            self.hold(row, displaced=me, displaced_stamp=mine[0])
+
     def accept(self, row: Any, claim: Claim, now: int) -> None:
         """The catalogue holds it; whom it was taken from need not come back."""
         self.hold(row, digest=claim.digest, accepted_at=now, displaced=None, displaced_stamp=None)
@@ -148,7 +155,12 @@ class Watermark:
         newer = {
             pair for pair, row in rows.items() if not raises or _is_newer(row, wanted[pair], me)
         }
-        own = _own(connection, lease, {rows[pair].holder for pair in newer})
+        dropped = [
+            row
+            for row in _under_way(connection, lease.target, me)
+            if (row.entity, row.aspect) not in wanted
+        ]
+        own = _own(connection, lease, {rows[p].holder for p in newer} | _concerned(dropped))
         if own is None:
             raise _LeaseLost
         since = now if own.forced else now - seconds(refresh_seconds)
@@ -157,6 +169,10 @@ class Watermark:
         changes = _Changes()
         if lease.takeover:  # the claim that died may have told over them
             changes.overwrite(rows[pair] for pair in newer)
+        for row in dropped:  # an earlier build claimed them, and nobody accepted them
+            changes.take_back(row)
+        for pair in newer if raises else ():
+            changes.stand_by(rows[pair], wanted[pair], me)
         for pair in mine & rows.keys():
             changes.raise_to(rows[pair], wanted[pair], me, tell=pair in told)
         changes.write(connection, lease.target, now)

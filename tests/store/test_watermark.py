@@ -363,6 +363,39 @@ def test_a_rejection_of_the_first_leaves_no_mark(
     assert story.prepare(leases["old"], OLD) == {"io"}
 
 
+def test_who_was_left_out_meanwhile_tells_what_the_newer_one_could_not(
+    story: Story, store: Store, leases: dict[str, DeliveryLease]
+) -> None:
+    """It was settled without the aspect, which then would have been told by nobody."""
+    story.prepare(leases["new"], NEW)
+    assert story.prepare(leases["old"], OLD) == set()
+    store.settle(leases["old"], [], [])
+
+    store.settle(leases["new"], [NEW], [refused()])
+
+    assert story.due() == ["old"]
+    assert story.prepare(story.claim(), OLD) == {"io"}
+
+
+def test_what_a_new_build_no_longer_claims_goes_to_who_was_left_out(
+    story: Story, store: Store, leases: dict[str, DeliveryLease]
+) -> None:
+    """Of what was accepted meanwhile nothing is taken back."""
+    tags = claim(at=20, digest="new", aspect="tags")
+    story.prepare(leases["new"], NEW, tags)
+    store.settle_later(leases["new"], 0, "503")
+    older = claim(at=10, digest="old", aspect="tags")
+    assert story.prepare(leases["old"], OLD, older) == set()
+    store.settle(leases["old"], [], [])
+
+    again = story.claim()
+    assert story.prepare(again, NEW) == {"io"}
+    store.settle(again, [NEW], [])
+
+    assert story.due() == ["old"]
+    assert story.prepare(story.claim(), OLD, older) == {"tags"}
+
+
 def test_a_rejection_is_not_tried_again_and_again(
     story: Story, store: Store, leases: dict[str, DeliveryLease]
 ) -> None:
