@@ -82,7 +82,7 @@ def test_a_process_wakes_up_after_its_lease(
     assert on_postgresql.end(frozen) == 0, frozen.log
     on_postgresql.drain()
 
-    assert "ran out" in frozen.log
+    assert "ran out" in frozen.log, frozen.log
     assert on_postgresql.end(other) == 0
     check(on_postgresql, messages, calm_state)
 

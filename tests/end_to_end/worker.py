@@ -84,7 +84,8 @@ def _hook_commits(reached: Callable[[str], None]) -> None:
             reached(place)
 
     def rollback(connection: Any) -> None:
-        connection.info.pop("places", None)
+        if not connection.invalidated:  # else it has no info any more
+            connection.info.pop("places", None)
 
     sqlalchemy.event.listen(Engine, "after_cursor_execute", note)
     sqlalchemy.event.listen(Engine, "commit", commit)
