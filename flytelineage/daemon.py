@@ -49,7 +49,7 @@ from flytelineage.telling import claims_of, stay
 from flytelineage.transforms import Transform
 from flytelineage.workers import Fatal, Workers
 
-RUN_FOREVER_TRIES = 20
+UNEXPLAINED_TRIES = 20
 """After so many failures that no class of ours explains, a delivery is given up."""
 
 SHORTEST_WAIT_SECONDS = 1.0
@@ -394,7 +394,7 @@ class Daemon(LoggingConfigurable):
     def _failed(self, lease: DeliveryLease, exc: Exception) -> None:
         """Decide by the class of the error what becomes of the delivery."""
         known = isinstance(exc, (TargetError, ConfigError))
-        last = lease.attempts >= (RUN_FOREVER_TRIES if self._patient else REPLAY_TRIES)
+        last = lease.attempts >= (UNEXPLAINED_TRIES if self._patient else REPLAY_TRIES)
         spent = last and not (self._patient and known)
         if isinstance(exc, PermanentTargetError) or spent:
             self.log.error(
