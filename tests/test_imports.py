@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "logs": WORDS,
     "signals": WORDS,
     "scope": {"entities", "errors"},
+    "durable": {"errors"},
     # The pure middle: each knows only what comes before it.
     "events": {"entities", "errors"},
     "facts": {"entities", "errors", "events"},
@@ -57,7 +58,7 @@ MAY_IMPORT = {
     # The plugins: a contract, and each plug on its own.
     "sources": WORDS | {"grouping"},
     "transforms": WORDS,
-    "targets": WORDS,
+    "targets": WORDS | {"durable"},
     # The parts of the show: its platform is a double, its audience no room of ours.
     "demo": WORDS | {"testing"},
     # Runs inside tasks, where nothing of ours may be installed.

@@ -7,7 +7,6 @@ and that a line is whole or not there.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import sys
@@ -21,6 +20,7 @@ from typing import Protocol
 from pydantic import ValidationError
 from traitlets import Unicode
 
+from flytelineage import durable
 from flytelineage.entities import Lineage
 from flytelineage.errors import (
     ConfigError,
@@ -203,10 +203,10 @@ class _Journal:
         self._path = path
         self._file = FileIO(path, "a+")
         try:
-            _lock(self._file, path)
+            durable.lock(self._file, "FileTarget.path", path)
             _refuse_foreign(self._file, path)
             self._file.truncate(_end_of_last_line(self._file))
-            _sync_directory(path.parent)
+            durable.sync_directory(path.parent)
         except BaseException:
             self._file.close()
             raise
@@ -214,10 +214,7 @@ class _Journal:
     def append(self, line: bytes) -> None:
         before = os.fstat(self._file.fileno()).st_size
         try:
-            rest = memoryview(line)
-            while rest:  # a disk that fills up takes a part and says so the next time
-                rest = rest[self._file.write(rest) or 0 :]
-            os.fsync(self._file.fileno())
+            durable.write(self._file, line)
         except BaseException:
             with suppress(OSError):
                 self._file.truncate(before)
@@ -232,25 +229,10 @@ class _Journal:
             yield from reader
 
     def moved(self) -> bool:
-        try:
-            return not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
-        except FileNotFoundError:
-            return True
+        return durable.moved(self._file, self._path)
 
     def close(self) -> None:
         self._file.close()
-
-
-def _lock(file: FileIO, path: Path) -> None:
-    # On the file itself, so that nothing is left behind; the kernel lets go of it
-    # when the process dies.
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise ConfigError(
-            f"FileTarget.path: {path} is being written by another flytelineage; "
-            "stop that one, or give each its own path"
-        ) from exc
 
 
 def _refuse_foreign(file: FileIO, path: Path) -> None:
@@ -278,15 +260,6 @@ def _end_of_last_line(file: FileIO, block_bytes: int = 64 * 1024) -> int:
     return 0
 
 
-def _sync_directory(directory: Path) -> None:
-    # A new file's content is durable only together with its name.
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _check_writable(path: Path) -> None:
     if not path.exists():
         if not path.parent.is_dir():
@@ -295,5 +268,5 @@ def _check_writable(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return
     with FileIO(path, "r+") as file:
-        _lock(file, path)
+        durable.lock(file, "FileTarget.path", path)
         _refuse_foreign(file, path)

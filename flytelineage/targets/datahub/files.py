@@ -6,7 +6,6 @@ Whatever happens, a file that can be seen is a complete JSON array.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flytelineage import durable
 from flytelineage.errors import ConfigError, TargetUnavailable, TransientTargetError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ArrayFile:
         data = (_BETWEEN if self._end else _OPEN) + records + _CLOSE
         try:
             file.seek(self._end)
-            _write(file, data)
+            durable.write(file, data)
         except BaseException:
             with suppress(OSError):
                 self._terminate(file)
@@ -79,32 +79,26 @@ class ArrayFile:
         self._end += len(data) - len(_CLOSE)
 
     def _open(self) -> FileIO:
-        if self._file is not None and not self._moved(self._file):
+        if self._file is not None and not durable.moved(self._file, self._path):
             return self._file
         self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = FileIO(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
         try:
-            _lock(file, self._path)
+            durable.lock(file, "DataHubTarget.file", self._path)
             self._end = _end_of_records(file, self._path)
             self._terminate(file)
-            _sync_directory(self._path.parent)
+            durable.sync_directory(self._path.parent)
         except BaseException:
             file.close()
             raise
         self._file = file
         return file
 
-    def _moved(self, file: FileIO) -> bool:
-        try:
-            return not os.path.samestat(self._path.stat(), os.fstat(file.fileno()))
-        except FileNotFoundError:
-            return True
-
     def _terminate(self, file: FileIO) -> None:
         """Make a whole array of the records that are known to be there."""
         file.seek(self._end)
-        _write(file, _CLOSE if self._end else b"[]\n")
+        durable.write(file, _CLOSE if self._end else b"[]\n")
         file.truncate()
 
 
@@ -143,7 +137,7 @@ class DirectoryFiles:
         self._path.mkdir(parents=True, exist_ok=True)
         lock = FileIO(self._path / ".lock", "a")
         try:
-            _lock(lock, self._path)
+            durable.lock(lock, "DataHubTarget.file", self._path)
         except BaseException:
             lock.close()
             raise
@@ -153,12 +147,12 @@ class DirectoryFiles:
         unfinished = self._path / f".{name}.tmp"
         try:
             with FileIO(unfinished, "w") as file:
-                _write(file, content)
+                durable.write(file, content)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
         unfinished.replace(self._path / name)
-        _sync_directory(self._path)
+        durable.sync_directory(self._path)
 
 
 def file_name(name: str) -> str:
@@ -178,24 +172,6 @@ def _records(proposals: Sequence[Proposal]) -> Iterator[bytes]:
         # The value is JSON in JSON there; in files it is unfolded.
         record["aspect"] = {"json": json.loads(record["aspect"]["value"])}
         yield json.dumps(record, separators=(",", ":")).encode()
-
-
-def _write(file: FileIO, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:  # a disk that fills up takes a part and says so the next time
-        rest = rest[file.write(rest) or 0 :]
-    os.fsync(file.fileno())
-
-
-def _lock(file: FileIO, path: Path) -> None:
-    # The kernel lets go of it when the process dies.
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise ConfigError(
-            f"DataHubTarget.file: {path} is being written by another flytelineage; "
-            "stop that one, or give each its own path"
-        ) from exc
 
 
 def _end_of_records(file: FileIO, path: Path, tail_bytes: int = 64) -> int:
@@ -249,15 +225,6 @@ def _check_writable(path: Path) -> None:
             f"DataHubTarget.file: {path} cannot be written; allow user id {os.getuid()} "
             "to write there, or choose another path"
         )
-
-
-def _sync_directory(directory: Path) -> None:
-    # A new file is durable only together with its name.
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
