@@ -508,6 +508,15 @@ class Daemon(LoggingConfigurable):
         rejections: Sequence[Rejection],
         seconds: float,
     ) -> None:
+        if lineage is None:
+            self._note(lease, "dropped")
+            self.log.info(
+                "A transform dropped %s for %s",
+                lease.execution,
+                lease.target,
+                extra={"action": "drop"},
+            )
+            return
         self._note(lease, "delivered")
         for rejection in rejections:
             self.log.warning("%s refused %s: %s", lease.target, rejection.entity, rejection.reason)
@@ -515,7 +524,7 @@ class Daemon(LoggingConfigurable):
             "Delivered %s to %s: %d entities in %.2f s",
             lease.execution,
             lease.target,
-            sum(1 for _ in lineage.entities()) if lineage else 0,
+            sum(1 for _ in lineage.entities()),
             seconds,
             extra={"action": "deliver"},
         )

@@ -70,7 +70,7 @@ class Report:
         self.unbuilt = [str(one) for one in executions if str(one) not in self.given_up]
 
     def note_delivery(self, delivery: str, target: str, outcome: str) -> None:
-        """Count a delivery, and list it unless it was `delivered`."""
+        """Count what was `delivered`, list what was `given up` or comes `later`."""
         self._list(self.given_up, delivery, outcome == "given up")
         self._list(self.undelivered, delivery, outcome == "later")
         if outcome == "delivered":

@@ -369,6 +369,7 @@ def test_a_transform_may_drop_an_execution(daemon, stream, clock):
 
     names = [lineage.execution.name for lineage in running.targets["memory"].emitted]
     assert names == ["public"]
+    assert running.report.delivered == {"memory": 1}
 
 
 def test_a_transform_that_fails_is_tried_again_and_given_up(daemon, stream, clock):
