@@ -19,7 +19,7 @@ class _Call(Generic[Item]):
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.pending = len(items)
-        self.left: list[Item] = []
+        self.left: set[int] = set()  # by identity, as the function gave them back
         self.error: BaseException | None = None
 
 
@@ -61,7 +61,7 @@ class Grouped(Generic[Item]):
         """Wait until `function` has had all items.
 
         Returns:
-            Those of `items` that it gave back; empty when all is done.
+            Those of `items` that it gave back, in their order; empty when all is done.
 
         Raises:
             BaseException: What the function raised for a list with one of `items`. All
@@ -78,7 +78,8 @@ class Grouped(Generic[Item]):
                     self._changed.wait()
         if call.error is not None:
             raise call.error
-        return call.left
+        # Two lists that were worked on side by side may end in any order.
+        return [item for item in items if id(item) in call.left]
 
     @property
     def waiting(self) -> int:
@@ -118,4 +119,4 @@ class Grouped(Generic[Item]):
             if error is not None:
                 call.error = error
             elif id(item) in left:
-                call.left.append(item)
+                call.left.add(id(item))
