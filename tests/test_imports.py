@@ -24,7 +24,8 @@ WORDS = {"entities", "errors", "options"}
 """What every room above may speak."""
 
 MIDDLE = {
-    "entities", "errors", "events", "facts", "flyte_types", "literals", "naming", "flow", "lineage",
+    "entities", "errors", "events", "facts", "definition_keys", "flyte_types", "literals", "naming",
+    "flow", "lineage",
 }  # fmt: skip
 """What an execution becomes, from bytes to lineage."""
 
@@ -45,6 +46,7 @@ MAY_IMPORT = {
     "literals": {"entities", "errors", "flyte_types"},
     "sql": {"entities", "errors"},
     "naming": {"entities", "errors", "facts"},
+    "definition_keys": {"facts"},
     "flow": MIDDLE - {"lineage"},
     "lineage": MIDDLE,
     # The edges: they call a reader or a store that was given to them.
@@ -80,9 +82,8 @@ SHARED_BY_PLUGS = {"sources.aws"}
 """Modules in rooms of plugins that are no plugs: knowledge for any of them."""
 
 PURE = {
-    "entities", "events", "facts", "flyte_types", "literals", "naming", "flow", "lineage", "scope",
-    "sql",
-    "telling",
+    "entities", "events", "facts", "definition_keys", "flyte_types", "literals", "naming", "flow",
+    "lineage", "scope", "sql", "telling",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""
 
