@@ -6,6 +6,9 @@ say which: with raw delivery the subject is gone, and version 1 of the CloudEven
 the subject of raw events. So the kind is read off the wire types of the bytes, never
 found out by parsing on trial: the bytes of one kind often parse as another.
 
+What FlyteAdmin answers about an execution is kept like an event, of the kind
+`execution`. Nobody publishes it: it says who ran what, and nothing of how it went.
+
 `decode` does no I/O, reads no clock, and lets nothing out but `DecodeError`.
 """
 
@@ -25,7 +28,7 @@ from typing import Any, Literal
 from flytelineage.entities import ExecutionId
 from flytelineage.errors import DecodeError
 
-Kind = Literal["workflow", "node", "task"]
+Kind = Literal["workflow", "node", "task", "execution"]
 Encoding = Literal["raw", "v1", "v2"]
 
 MAX_BODY_CHARACTERS = 2 * 1024 * 1024
@@ -33,6 +36,9 @@ MAX_BODY_CHARACTERS = 2 * 1024 * 1024
 
 TERMINAL_PHASES = frozenset({"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"})
 """Phases that end a workflow execution. Source: flyteadmin pkg/common/executions.go."""
+
+_ANSWER = "flyteAdmin"
+"""The key under which a body holds an answer of FlyteAdmin, in base64."""
 
 _EARLIEST = datetime(2015, 1, 1, tzinfo=timezone.utc)
 _CLOCK_SKEW = timedelta(days=1)
@@ -54,6 +60,7 @@ class Event:
 
     Attributes:
         payload: The `*EventRequest` protobuf (`raw`), or the JSON data of a CloudEvent.
+            Of kind `execution` an `admin.Execution`: FlyteAdmin's answer about it.
         hash: 32 bytes over kind and payload: equal means the same publication.
         phase: The name of the phase in the event's own enum.
         terminal: Whether this ends the execution.
@@ -83,16 +90,26 @@ def decode(body: str, *, received_at: datetime, instance: str = "") -> Event:
     if len(body) > MAX_BODY_CHARACTERS:
         raise DecodeError(f"The body is longer than {MAX_BODY_CHARACTERS} characters")
     kind, encoding, payload = _unwrap(body.strip())
+    return event_of(kind, encoding, payload, received_at=received_at, instance=instance)
+
+
+def event_of(
+    kind: Kind, encoding: Encoding, payload: bytes, *, received_at: datetime, instance: str = ""
+) -> Event:
+    """The event whose payload this is.
+
+    Raises:
+        DecodeError: It is not what it is said to be.
+    """
     event = _inner(kind, encoding, payload)
-    execution = _execution(kind, event, instance)
-    phase = _phase(event)
+    phase = _phase(event.closure, unset=True) if kind == "execution" else _phase(event)
     return Event(
         kind=kind,
-        execution=execution,
+        execution=_execution(kind, event, instance),
         payload=payload,
         encoding=encoding,
         hash=hashlib.blake2b(kind.encode() + b"\0" + payload, digest_size=32).digest(),
-        occurred_at=_occurred_at(event, received_at),
+        occurred_at=_occurred_at(_when(kind, event), received_at),
         phase=phase,
         terminal=kind == "workflow" and phase in TERMINAL_PHASES,
     )
@@ -100,6 +117,8 @@ def decode(body: str, *, received_at: datetime, instance: str = "") -> Event:
 
 def body(event: Event) -> str:
     """The event as a body that `decode` reads: what `export` writes."""
+    if event.kind == "execution":
+        return json.dumps({_ANSWER: base64.b64encode(event.payload).decode()})
     if event.encoding == "raw":
         return base64.b64encode(event.payload).decode()
     return event.payload.decode()
@@ -110,9 +129,12 @@ def message(event: Event) -> tuple[Any, Any | None]:
 
     Returns:
         The `WorkflowExecutionEvent`, `NodeExecutionEvent` or `TaskExecutionEvent`; and
-        the `CloudEvent*` around it, which knows more, for version 2 only.
+        the `CloudEvent*` around it, which knows more, for version 2 only. Of the kind
+        `execution` the `admin.Execution`.
     """
     outer = _outer(event.kind, event.encoding, event.payload)
+    if event.kind == "execution":
+        return outer, None
     return (outer.raw_event, outer) if event.encoding == "v2" else (outer.event, None)
 
 
@@ -180,6 +202,8 @@ def _from_bytes(data: bytes) -> tuple[Kind, Encoding, bytes]:
 
 def _from_json_event(value: Mapping[str, Any], text: bytes) -> tuple[Kind, Encoding, bytes]:
     """A CloudEvent as JSON: whole (structured mode), or its data alone (binary mode)."""
+    if isinstance(answer := value.get(_ANSWER), str):
+        return "execution", "raw", _from_base64(answer)
     if "specversion" in value:
         if isinstance(value.get("data_base64"), str):
             data = _from_base64(value["data_base64"])
@@ -301,10 +325,11 @@ def _outer(kind: Kind, encoding: Encoding, payload: bytes) -> Any:
 @cache
 def _classes() -> Mapping[tuple[Kind, bool], Any]:
     """Protobuf classes by kind and whether it is version 2 of the CloudEvents."""
-    from flyteidl.admin import event_pb2
+    from flyteidl.admin import event_pb2, execution_pb2
     from flyteidl.event import cloudevents_pb2
 
     return {
+        ("execution", False): execution_pb2.Execution,
         ("workflow", False): event_pb2.WorkflowExecutionEventRequest,
         ("node", False): event_pb2.NodeExecutionEventRequest,
         ("task", False): event_pb2.TaskExecutionEventRequest,
@@ -316,6 +341,8 @@ def _classes() -> Mapping[tuple[Kind, bool], Any]:
 
 def _inner(kind: Kind, encoding: Encoding, payload: bytes) -> Any:
     outer = _outer(kind, encoding, payload)
+    if kind == "execution":
+        return outer
     return outer.raw_event if encoding == "v2" else outer.event
 
 
@@ -325,8 +352,8 @@ def _execution(kind: Kind, event: Any, instance: str) -> ExecutionId:
     Parsing proves nothing: most damaged messages still parse. So what becomes a key
     must look like one.
     """
-    if kind == "workflow":
-        found = event.execution_id
+    if kind in ("workflow", "execution"):
+        found = event.execution_id if kind == "workflow" else event.id
     else:
         node = event.id if kind == "node" else event.parent_node_execution_id
         _check_name("node id", node.node_id)
@@ -337,6 +364,9 @@ def _execution(kind: Kind, event: Any, instance: str) -> ExecutionId:
         _check_identifier(event.task_id)
     elif kind == "node":
         _check_identifier(event.target_entity)
+    elif kind == "execution":
+        _check_identifier(event.closure.workflow_id)
+        _check_identifier(event.spec.launch_plan)
     return ExecutionId(
         instance=instance, project=found.project, domain=found.domain, name=found.name
     )
@@ -353,16 +383,27 @@ def _check_identifier(identifier: Any) -> None:
             raise DecodeError(f"The identifier {_short(text)} is not one")
 
 
-def _phase(event: Any) -> str:
+def _phase(event: Any, *, unset: bool = False) -> str:
     names = event.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_number
-    if not event.phase or event.phase not in names:
+    if event.phase not in names or not (event.phase or unset):
         raise DecodeError(f"The phase {event.phase} is not known")
     return str(names[event.phase].name)
 
 
-def _occurred_at(event: Any, received_at: datetime) -> datetime:
+def _when(kind: Kind, event: Any) -> Any:
+    """The timestamp that says when it occurred; an answer is as old as what it says."""
+    if kind != "execution":
+        return event.occurred_at
+    return (
+        event.closure.updated_at
+        if event.closure.HasField("updated_at")
+        else (event.closure.created_at)
+    )
+
+
+def _occurred_at(when: Any, received_at: datetime) -> datetime:
     try:
-        at: datetime = event.occurred_at.ToDatetime(tzinfo=timezone.utc)
+        at: datetime = when.ToDatetime(tzinfo=timezone.utc)
     except (ValueError, OverflowError) as exc:
         raise DecodeError(f"The time is not one: {_short(exc)}") from exc
     if not _EARLIEST <= at <= received_at + _CLOCK_SKEW:

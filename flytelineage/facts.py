@@ -10,9 +10,10 @@ repeats, gives the same `Facts`. Memory grows with nodes and attempts, not with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from flytelineage.entities import ErrorInfo, ExecutionId, Link
@@ -53,6 +54,35 @@ class Origin(NamedTuple):
     node: str
 
 
+class Closure(NamedTuple):
+    """The graph that one attempt of a dynamic node made.
+
+    Attributes:
+        compiled: A serialised `CompiledWorkflowClosure`.
+    """
+
+    attempt: int
+    compiled: bytes
+
+
+class Answer(NamedTuple):
+    """What FlyteAdmin says of an execution: who ran what, and why.
+
+    Source: flyteidl admin/execution.proto, Execution.
+
+    Attributes:
+        mode: `MANUAL`, `SCHEDULED`, `RECOVERED`, `CHILD_WORKFLOW`, ...
+        parent: The execution and node that launched it.
+        reference: The execution that it relaunches or recovers.
+    """
+
+    workflow: Identifier | None
+    mode: str
+    scheduled_at: datetime | None
+    parent: Origin | None
+    reference: ExecutionId | None
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptFacts:
     """One attempt at a node, from task events. `number` counts from 0."""
@@ -78,6 +108,9 @@ class NodeFacts:
         retry_group: The parent's attempt that made this node; empty at the top.
         target: The task or launch plan that it runs.
         queued_at: Its earliest event: what it waits for was over by then.
+        attempt: The number of the attempt that wrote its outputs, where they say it.
+        closure: The graph that a dynamic node made, of its last attempt that told one.
+        catalogued: The task whose outputs the cache handed out.
     """
 
     id: str
@@ -96,7 +129,10 @@ class NodeFacts:
     is_parent: bool = False
     is_dynamic: bool = False
     is_array: bool = False
+    attempt: int | None = None
+    closure: Closure | None = None
     cache_status: str = ""
+    catalogued: Identifier | None = None
     origin: Origin | None = None
     inputs: Literals | None = None
     outputs: Literals | None = None
@@ -123,7 +159,8 @@ class Facts:
         started_at: The earliest `occurred_at` of all events.
         ended_at: When the terminal phase was reached; `None` before.
         nodes: By node id, sorted.
-        launch_plan, principal, labels: Only from CloudEvents of version 2.
+        launch_plan, principal, labels: From CloudEvents of version 2, or FlyteAdmin.
+        answer: The rest of what FlyteAdmin said; `None` until it was asked.
     """
 
     execution: ExecutionId
@@ -135,7 +172,13 @@ class Facts:
     launch_plan: Identifier | None = None
     principal: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    answer: Answer | None = None
     nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
+
+    @property
+    def workflow(self) -> Identifier | None:
+        """The workflow that ran; only FlyteAdmin knows it."""
+        return self.answer.workflow if self.answer else None
 
 
 TERMINAL_NODE_PHASES = frozenset(
@@ -157,6 +200,9 @@ def fold(execution: ExecutionId, events: Iterable[Event]) -> Facts:
     attempts: dict[str, dict[tuple[int, Identifier], _Slot]] = {}
     for event in events:
         said, around = message(event)
+        if event.kind == "execution":
+            _fold_answer(workflow, said, event)
+            continue
         stamp = _stamp(event, said)
         workflow.earliest("first_at", event.occurred_at)
         if event.kind == "workflow":
@@ -260,6 +306,41 @@ def _fold_launch(slot: _Slot, around: Any, stamp: _Stamp) -> None:
     slot.latest("labels", dict(sorted(around.labels.items())), stamp)
 
 
+def _fold_answer(slot: _Slot, said: Any, event: Event) -> None:
+    """What FlyteAdmin knows of the execution; it goes before what events say of it.
+
+    Source: flyteidl admin/execution.proto, Execution.
+    """
+    stamp = _Stamp(_TERMINAL_RANK + 1, int(event.occurred_at.timestamp() * 1e6), 0, event.hash)
+    metadata, plan = said.spec.metadata, said.spec.launch_plan
+    slot.latest("launch_plan", plan.name and _identifier(plan), stamp)
+    slot.latest("principal", metadata.principal, stamp)
+    slot.latest("labels", dict(sorted(said.spec.labels.values.items())), stamp)
+    parent, scheduled = metadata.parent_node_execution, metadata.scheduled_at
+    started = _execution(parent.execution_id)
+    answer = Answer(
+        workflow=_identifier(said.closure.workflow_id) if said.closure.workflow_id.name else None,
+        mode=_mode(metadata),
+        scheduled_at=_moment(scheduled) if metadata.HasField("scheduled_at") else None,
+        parent=Origin(started, parent.node_id) if started else None,
+        reference=_execution(metadata.reference_execution),
+    )
+    slot.latest("answer", answer, stamp)
+
+
+def _moment(found: Any) -> datetime | None:
+    try:
+        at: datetime = found.ToDatetime(tzinfo=timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+    return at
+
+
+def _mode(metadata: Any) -> str:
+    names = metadata.DESCRIPTOR.fields_by_name["mode"].enum_type.values_by_number
+    return str(names[metadata.mode].name) if metadata.mode in names else ""
+
+
 def _fold_node(slot: _Slot, said: Any, around: Any, event: Event, stamp: _Stamp) -> None:
     """Source: flyteidl event.proto, NodeExecutionEvent."""
     slot.earliest("queued_at", event.occurred_at)
@@ -273,7 +354,10 @@ def _fold_node(slot: _Slot, said: Any, around: Any, event: Event, stamp: _Stamp)
     slot.latest("parent", said.parent_node_metadata.node_id, stamp)
     slot.latest("retry_group", said.retry_group, stamp)
     slot.latest("error", _error(said), stamp)
-    slot.latest("outputs", _literals(said, "output"), stamp)
+    outputs = _literals(said, "output")
+    slot.latest("outputs", outputs, stamp)
+    if outputs is not None and (attempt := _attempt_in(outputs.uri)) is not None:
+        slot.latest("attempt", (attempt,), stamp)
     _fold_inputs(slot, said, event, stamp)
     for flag in ("is_parent", "is_dynamic", "is_array"):
         slot.any(flag, getattr(said, flag))
@@ -312,9 +396,39 @@ def _fold_target(slot: _Slot, said: Any, stamp: _Stamp) -> None:
     if metadata.cache_status:
         status = catalog_pb2.CatalogCacheStatus.Name(metadata.cache_status)
         slot.latest("cache_status", status, stamp)
-    source = metadata.catalog_key.source_task_execution.node_execution_id
-    if execution := _execution(source.execution_id):
-        slot.latest("origin", Origin(execution, source.node_id), stamp)
+    source = metadata.catalog_key.source_task_execution
+    if execution := _execution(source.node_execution_id.execution_id):
+        slot.latest("origin", Origin(execution, source.node_execution_id.node_id), stamp)
+    if source.task_id.name:
+        slot.latest("catalogued", _identifier(source.task_id), stamp)
+    if metadata.HasField("dynamic_workflow"):
+        _fold_closure(slot, metadata.dynamic_workflow, stamp)
+
+
+def _fold_closure(slot: _Slot, graph: Any, stamp: _Stamp) -> None:
+    """Keep the graph of the last attempt, whatever order the attempts arrive in.
+
+    Source: flyteidl event.proto, DynamicWorkflowNodeMetadata; the attempt is the number
+    before `futures.pb`.
+    """
+    slot.any("is_dynamic", True)
+    if not graph.HasField("compiled_workflow"):
+        return
+    attempt = _attempt_in(graph.dynamic_job_spec_uri) or 0
+    compiled = graph.compiled_workflow.SerializeToString(deterministic=True)
+    slot.latest("closure", Closure(attempt, compiled), stamp._replace(rank=attempt))
+
+
+_ATTEMPT = re.compile(r".*/(\d{1,9})/[^/]+")
+
+
+def _attempt_in(uri: str) -> int | None:
+    """The attempt whose folder this is: `.../data/<attempt>/outputs.pb`.
+
+    Source: flytepropeller pkg/controller/nodes/common, output directories.
+    """
+    found = _ATTEMPT.fullmatch(uri)
+    return int(found[1]) if found else None
 
 
 def _fold_attempt(slot: _Slot, said: Any, event: Event, stamp: _Stamp) -> None:
@@ -383,6 +497,7 @@ def _facts(
         ended_at=workflow.get("ended_at"),
         error=workflow.get("error"),
         outputs=workflow.get("outputs"),
+        answer=_answer(workflow.get("answer"), execution),
         launch_plan=workflow.get("launch_plan"),
         principal=workflow.get("principal", ""),
         labels=workflow.get("labels", {}),
@@ -417,12 +532,25 @@ def _node(
         is_parent=slot.get("is_parent", False),
         is_dynamic=slot.get("is_dynamic", False),
         is_array=slot.get("is_array", False),
+        attempt=slot.get("attempt", (None,))[0],
+        closure=slot.get("closure"),
         cache_status=slot.get("cache_status", ""),
+        catalogued=slot.get("catalogued"),
         origin=origin and origin._replace(execution=_here(origin.execution, execution)),
         inputs=slot.get("inputs", Literals() if slot.get("no_inputs") else None),
         outputs=slot.get("outputs"),
         interface=slot.get("interface", b""),
         attempts=tuple(_attempt(*key, attempts[key]) for key in sorted(attempts)),
+    )
+
+
+def _answer(found: Answer | None, execution: ExecutionId) -> Answer | None:
+    if found is None:
+        return None
+    parent, reference = found.parent, found.reference
+    return found._replace(
+        parent=parent and parent._replace(execution=_here(parent.execution, execution)),
+        reference=reference and _here(reference, execution),
     )
 
 

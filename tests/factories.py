@@ -6,7 +6,9 @@ import base64
 import json
 from datetime import datetime, timedelta, timezone
 
+from flyteidl.admin import common_pb2
 from flyteidl.admin import event_pb2 as admin
+from flyteidl.admin import execution_pb2 as admin_execution
 from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -94,6 +96,41 @@ def task_request(
         event_version=1,
     )
     return admin.TaskExecutionEventRequest(event=event)
+
+
+def workflow_id(name: str = "app.etl.pipeline", version: str = "v1") -> identifier_pb2.Identifier:
+    return identifier_pb2.Identifier(
+        resource_type=identifier_pb2.WORKFLOW,
+        project="shop",
+        domain="production",
+        name=name,
+        version=version,
+    )
+
+
+def execution_answer(workflow: str = "app.etl.pipeline", *, at: float = 60, execution="a1b2"):
+    """What FlyteAdmin says of an execution."""
+    return admin_execution.Execution(
+        id=execution_id(execution),
+        spec=admin_execution.ExecutionSpec(
+            launch_plan=workflow_id("app.etl.nightly"),
+            labels=common_pb2.Labels(values={"team": "data"}),
+            metadata=admin_execution.ExecutionMetadata(
+                mode="SCHEDULED", principal="ada", scheduled_at=stamp(-10)
+            ),
+        ),
+        closure=admin_execution.ExecutionClosure(
+            workflow_id=workflow_id(workflow),
+            phase="SUCCEEDED",
+            created_at=stamp(0),
+            updated_at=stamp(at),
+        ),
+    )
+
+
+def answer_body(answer) -> str:
+    """The body under which an answer of FlyteAdmin is kept."""
+    return json.dumps({"flyteAdmin": base64.b64encode(answer.SerializeToString()).decode()})
 
 
 def raw_body(request) -> str:

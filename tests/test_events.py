@@ -16,7 +16,9 @@ from flytelineage.events import body, decode, message
 from tests.factories import (
     EXECUTION,
     NOW,
+    answer_body,
     decoded,
+    execution_answer,
     node_request,
     raw_body,
     sns_body,
@@ -211,3 +213,33 @@ def test_damaged_messages_never_raise_anything_else(kind, flips, cut):
 def test_any_text_is_decoded_or_refused(text):
     with pytest.raises(DecodeError):
         decode(text, received_at=LATER)
+
+
+class TestAnswersOfFlyteAdmin:
+    def test_answer_is_an_event_that_ends_nothing(self):
+        """It says who ran what; how it went is said by events alone."""
+        event = decode(answer_body(execution_answer()), received_at=LATER)
+
+        assert (event.kind, event.execution, event.terminal) == ("execution", EXECUTION, False)
+        assert message(event) == (execution_answer(), None)
+
+    def test_answer_survives_an_export(self):
+        """`body` writes what `decode` reads."""
+        event = decode(answer_body(execution_answer()), received_at=LATER)
+
+        assert decode(body(event), received_at=LATER) == event
+
+    def test_answer_without_a_phase_is_taken(self):
+        """FlyteAdmin knows executions that no cluster has taken up yet."""
+        answer = execution_answer()
+        answer.closure.ClearField("phase")
+
+        assert decode(answer_body(answer), received_at=LATER).phase == "UNDEFINED"
+
+    @pytest.mark.parametrize("content", ["", "AAAA", "no base64!", base64.b64encode(b"x" * 9)])
+    def test_what_only_looks_like_an_answer_is_refused(self, content):
+        """Whoever can write to the queue can write this."""
+        text = content if isinstance(content, str) else content.decode()
+
+        with pytest.raises(DecodeError):
+            decode(json.dumps({"flyteAdmin": text}), received_at=LATER)

@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from flyteidl.core import catalog_pb2, execution_pb2, identifier_pb2, literals_pb2
+from flyteidl.core import catalog_pb2, compiler_pb2, execution_pb2, identifier_pb2, literals_pb2
 from flyteidl.event import cloudevents_pb2, event_pb2
 from google.protobuf import json_format
 from hypothesis import given
@@ -16,7 +16,9 @@ from flytelineage.facts import MAX_LINKS, Identifier, Literals, fold
 from tests.factories import (
     EXECUTION,
     NOW,
+    answer_body,
     decoded,
+    execution_answer,
     execution_id,
     node_request,
     task_id,
@@ -245,3 +247,73 @@ def test_json_of_an_unknown_field_is_read():
     event = decode(json.dumps(data), received_at=LATER)
 
     assert fold(EXECUTION, [event]).nodes["n0"].succeeded
+
+
+def answered(answer):
+    return decode(answer_body(answer), received_at=LATER)
+
+
+class TestAnswers:
+    def test_answer_names_the_workflow_and_who_ran_it(self):
+        """What events do not say, and only FlyteAdmin knows."""
+        found = fold(EXECUTION, [decoded(workflow_request(at=30)), answered(execution_answer())])
+
+        assert found.workflow == Identifier("shop", "production", "app.etl.pipeline", "v1")
+        assert (found.launch_plan.name, found.principal) == ("app.etl.nightly", "ada")
+        assert (found.labels, found.answer.mode) == ({"team": "data"}, "SCHEDULED")
+        assert found.answer.scheduled_at == NOW - timedelta(seconds=10)
+
+    def test_answer_says_nothing_of_times_and_phases(self):
+        """Executions would change places if asking moved their start."""
+        found = fold(EXECUTION, [decoded(workflow_request(at=30)), answered(execution_answer())])
+
+        assert found.started_at == NOW + timedelta(seconds=30)
+        assert fold(EXECUTION, [answered(execution_answer())]).phase == "UNDEFINED"
+
+    def test_newest_answer_holds(self):
+        """Labels can change while an execution runs."""
+        older, newer = execution_answer(at=10), execution_answer(at=90)
+        newer.spec.metadata.principal = "grace"
+
+        for order in ([older, newer], [newer, older]):
+            assert fold(EXECUTION, map(answered, order)).principal == "grace"
+
+
+def graph(attempt, name):
+    compiled = compiler_pb2.CompiledWorkflowClosure()
+    compiled.primary.template.id.name = name
+    found = event_pb2.DynamicWorkflowNodeMetadata(
+        compiled_workflow=compiled,
+        dynamic_job_spec_uri=f"s3://b/meta/n0/data/{attempt}/futures.pb",
+    )
+    return event_pb2.TaskNodeMetadata(dynamic_workflow=found)
+
+
+class TestAttemptsOfNodes:
+    @pytest.mark.parametrize("order", [(0, 1, 10), (10, 1, 0), (1, 10, 0)])
+    def test_graph_of_the_last_attempt_is_kept(self, order):
+        """A retried dynamic node makes its graph anew."""
+        at = {0: 50, 1: 40, 10: 30}  # clocks do not decide
+        events = [
+            node_request(
+                "n0", "DYNAMIC_RUNNING", at=at[n], task_node_metadata=graph(n, f"graph{n}")
+            )
+            for n in order
+        ]
+
+        found = facts(*events).nodes["n0"]
+
+        assert (found.closure.attempt, found.is_dynamic) == (10, True)
+        assert b"graph10" in found.closure.compiled
+
+    @pytest.mark.parametrize(
+        ("uri", "attempt"),
+        [
+            ("s3://b/p-d-x/n0/data/3/outputs.pb", 3),
+            ("s3://b/p-d-x/n4/data/0/n0/1/outputs.pb", 1),
+            ("s3://b/outputs.pb", None),
+        ],
+    )
+    def test_folder_of_the_outputs_says_which_attempt_wrote_them(self, uri, attempt):
+        """Zero is an answer too."""
+        assert facts(node_request("n0", output_uri=uri)).nodes["n0"].attempt == attempt
