@@ -19,6 +19,7 @@ from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import StoreError
 from flytelineage.options import Secret
 from flytelineage.store.values import (
+    Backfill,
     BuildLease,
     Built,
     Claim,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from flytelineage.targets import Rejection
 
 __all__ = [
+    "Backfill",
     "BuildLease",
     "Built",
     "Claim",
@@ -206,6 +208,10 @@ class Store(LoggingConfigurable):
         """Those of which any event is stored."""
         return self._rooms.intake.seen(executions)
 
+    def ended(self, executions: Iterable[ExecutionId]) -> set[ExecutionId]:
+        """Those of which the event is stored that ends them."""
+        return self._rooms.intake.ended(executions)
+
     # ---------------------------------------------------------------------- build
 
     def claim_build(self, limit: int, *, lease_seconds: float) -> list[BuildLease]:
@@ -223,15 +229,23 @@ class Store(LoggingConfigurable):
             limit, lease_seconds=lease_seconds, ended_only=self.replaying
         )
 
-    def postpone_build(self, lease: BuildLease, seconds: float, *, counted: bool) -> bool:
+    def postpone_build(
+        self,
+        lease: BuildLease,
+        seconds: float,
+        *,
+        counted: bool,
+        waits_for: str | None = None,
+    ) -> bool:
         """Give a lease back; the execution is due again later, or when an event comes.
 
-        `counted` says that this was an attempt, not a wait for what is not there yet.
+        `counted` says that this was an attempt, not a wait for what is not there yet;
+        `waits_for` is what `status` shows people meanwhile.
 
         Returns:
             False when the lease no longer holds; then nothing changed.
         """
-        return self._rooms.builds.postpone(lease, seconds, counted=counted)
+        return self._rooms.builds.postpone(lease, seconds, counted=counted, waits_for=waits_for)
 
     def finish_build(
         self, lease: BuildLease, built: Built, targets: Sequence[str], *, held: bool = False
@@ -262,6 +276,36 @@ class Store(LoggingConfigurable):
     def places(self, pipeline: PipelineId) -> Places:
         """Where the tasks of a pipeline stand, as far as any build has shown."""
         return self._rooms.registry.places(pipeline)
+
+    # ----------------------------------------------------- what FlyteAdmin said
+
+    def definitions(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Those of the definitions that are kept; see `definition_keys`."""
+        return self._rooms.definitions.definitions(keys)
+
+    def keep_definition(self, key: str, body: bytes) -> bool:
+        """Keep a definition for good; whether it was new. The first writer wins.
+
+        Raises:
+            RefusedByStoreError: It is too large; nothing changed.
+        """
+        return self._rooms.definitions.keep(key, body)
+
+    def asked(self, keys: Iterable[str]) -> dict[str, datetime]:
+        """Those of the questions that FlyteAdmin was asked, with the last time."""
+        return self._rooms.definitions.asked(keys)
+
+    def note_asked(self, keys: Iterable[str]) -> None:
+        """Remember that FlyteAdmin was asked just now, whatever it answered."""
+        self._rooms.definitions.note_asked(keys)
+
+    def backfill(self, key: str) -> Backfill | None:
+        """How far a backfill has come; `None` when it has not begun."""
+        return self._rooms.backfills.find(key)
+
+    def note_backfill(self, state: Backfill) -> None:
+        """Write down how far a backfill has come; what it recorded is stored before."""
+        self._rooms.backfills.note(state)
 
     # -------------------------------------------------------------------- deliver
 
@@ -347,7 +391,8 @@ class Store(LoggingConfigurable):
 
         Returns:
             `executions`: how many are `collecting`, `due`, `building` or `built`, and of
-            the built ones `partial`, `incomplete`, `waiting`, `guessed`, `unnamed`.
+            the built ones `partial`, `incomplete`, `waiting`, `guessed`, `unnamed`; how
+            many of those that are not built wait for FlyteAdmin: `unanswered`.
             `deliveries`, by target: how many are `due`, `later`, `telling`, `held`,
             `delivered` or `given_up`, how many `rejected` something, and
             `oldest_seconds`, the age of the oldest that is not settled, or None.
@@ -355,6 +400,9 @@ class Store(LoggingConfigurable):
             `errors`, the newest first: `execution`, `target`, `state`, `attempts`,
             `error`, `rejections`, `at`.
             `problems`, the newest first: `execution` and its `reasons`.
+            `definitions`: how many versions of workflows and launch plans are kept.
+            `backfills` that are not finished: `project`, `domain`, `since`, `until`,
+            `reached`, `recorded`, `known`, `gone`.
         """
         return self._rooms.overview.status()
 

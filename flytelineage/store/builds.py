@@ -20,7 +20,7 @@ from flytelineage.store.database import (
     seconds,
     to_us,
 )
-from flytelineage.store.keys import execution_id, execution_key, id_text
+from flytelineage.store.keys import execution_id, execution_key, id_text, scrubbed
 from flytelineage.store.registry import Overtaken, Registry
 from flytelineage.store.schema import execution, lineage
 from flytelineage.store.values import BuildLease, Built
@@ -53,7 +53,14 @@ class Builds:
 
         return self._database.write(take)
 
-    def postpone(self, lease: BuildLease, wait_seconds: float, *, counted: bool) -> bool:
+    def postpone(
+        self,
+        lease: BuildLease,
+        wait_seconds: float,
+        *,
+        counted: bool,
+        waits_for: str | None = None,
+    ) -> bool:
         """Give a lease back; what came meanwhile may be due sooner."""
 
         def give_back(connection: Connection) -> bool:
@@ -69,6 +76,7 @@ class Builds:
                 lease,
                 due_at=due_at,
                 attempts=row.attempts if counted else max(0, row.attempts - 1),
+                waits_for=scrubbed(waits_for) if waits_for else None,
             )
             return True
 
@@ -238,6 +246,7 @@ def _after(row: Any, lease: BuildLease, built: Built, *, again: bool, now: int) 
         "attempts": 0,
         "pipeline": row.pipeline if pinned else id_text(built.pipeline),  # type: ignore[arg-type]
         "name_source": row.name_source if pinned else built.lineage.name_source,
+        "waits_for": None,
     }
 
 

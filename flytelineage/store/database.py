@@ -7,6 +7,7 @@ the rare deadlock that is left is run again.
 
 Lock order of tables, for transactions that touch several: event, location, task_place,
 execution, waiting, lineage, watermark, delivery, quarantine; within a table by key.
+The others, of what FlyteAdmin said, are each written in a transaction of their own.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, case, delete, func, select
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, select
 
 from flytelineage.entities import ExecutionId
 from flytelineage.errors import RefusedByStoreError
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 PAGE = 100
 """Events read at once: at 1 MiB each, the largest there are, 100 MiB."""
+
+NOT_BEGUN = to_us(datetime(9999, 12, 31, tzinfo=timezone.utc))
+"""The start of an execution of which FlyteAdmin told who it is, and nobody an event.
+
+Any start that becomes known is earlier.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,16 @@ class Intake:
             last = page[-1].id
 
     def seen(self, executions: Iterable[ExecutionId]) -> set[ExecutionId]:
-        """Those of which any event is stored."""
+        """Those of which any event is stored; who FlyteAdmin says they are is none."""
+        return self._those(executions, execution.c.started_at < NOT_BEGUN)
+
+    def ended(self, executions: Iterable[ExecutionId]) -> set[ExecutionId]:
+        """Those of which the terminal event is stored."""
+        return self._those(executions, execution.c.terminal_at.is_not(None))
+
+    def _those(
+        self, executions: Iterable[ExecutionId], condition: ColumnElement[bool]
+    ) -> set[ExecutionId]:
         wanted = {execution_key(one): one for one in executions}
 
         def look(connection: Connection) -> set[ExecutionId]:
@@ -84,7 +100,7 @@ class Intake:
                 wanted[key]
                 for some in chunks(wanted)
                 for key in connection.scalars(
-                    select(execution.c.key).where(execution.c.key.in_(some))
+                    select(execution.c.key).where(execution.c.key.in_(some), condition)
                 )
             }
 
@@ -267,11 +283,12 @@ def _executions(
         if row is None:
             row = rows[one["execution"]] = {
                 "key": one["execution"], "revision": 0, "built_revision": 0,
-                "started_at": one["occurred_at"], "terminal_at": None, "due_at": idle,
+                "started_at": NOT_BEGUN, "terminal_at": None, "due_at": idle,
                 "attempts": 0, "now": now, "settled": settled, "over": waits.over,
             }  # fmt: skip
         row["revision"] += 1
-        row["started_at"] = min(row["started_at"], one["occurred_at"])
+        if one["kind"] != "execution":  # what FlyteAdmin says of it did not happen in it
+            row["started_at"] = min(row["started_at"], one["occurred_at"])
         if one["terminal"]:
             row["terminal_at"] = now
     for row in rows.values():

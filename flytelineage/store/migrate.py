@@ -59,8 +59,8 @@ def _create(connection: Connection) -> None:
     connection.execute(version.insert(), {"version_num": SCHEMA})
 
 
-def migrate(connection: Connection) -> None:
-    """Let alembic bring the tables to those of this release."""
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Let alembic bring the tables to those of this release, or of an earlier one."""
     from alembic import command
     from alembic.config import Config
 
@@ -68,7 +68,7 @@ def migrate(connection: Connection) -> None:
     config.set_main_option("script_location", "flytelineage:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _version(connection: Connection) -> str | None:

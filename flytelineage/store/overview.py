@@ -10,7 +10,15 @@ from sqlalchemy import ColumnElement, Connection, and_, case, distinct, exists, 
 from flytelineage.entities import ExecutionId
 from flytelineage.store.database import Database, from_us
 from flytelineage.store.keys import execution_id
-from flytelineage.store.schema import delivery, execution, lineage, quarantine, waiting
+from flytelineage.store.schema import (
+    backfill,
+    definition,
+    delivery,
+    execution,
+    lineage,
+    quarantine,
+    waiting,
+)
 
 MAX_LISTED = 50
 """How many problems, errors and reasons `status` lists; it counts all."""
@@ -33,6 +41,8 @@ class Overview:
                 "quarantine": _quarantine(connection),
                 "errors": _errors(connection),
                 "problems": _problems(connection),
+                "definitions": connection.scalar(select(func.count(definition.c.key))),
+                "backfills": _backfills(connection),
             }
 
         return self._database.read(look)
@@ -103,6 +113,7 @@ def _executions(connection: Connection, now: int) -> dict[str, int]:
         _count(lineage.c.incomplete.is_not(None)).label("incomplete"),
         _count(execution.c.name_source == "guessed").label("guessed"),
         _count(_unnamed()).label("unnamed"),
+        _count(_unanswered()).label("unanswered"),
     ).select_from(execution.outerjoin(lineage, lineage.c.execution == execution.c.key))
     counts = {name: int(count) for name, count in connection.execute(query).one()._mapping.items()}
     waits = connection.scalar(select(func.count(distinct(waiting.c.execution))))
@@ -111,6 +122,12 @@ def _executions(connection: Connection, now: int) -> dict[str, int]:
 
 def _unnamed() -> ColumnElement[bool]:
     return and_(execution.c.built_revision > 0, execution.c.pipeline.is_(None))
+
+
+def _unanswered() -> ColumnElement[bool]:
+    return and_(
+        execution.c.waits_for.is_not(None), execution.c.built_revision < execution.c.revision
+    )
 
 
 def _deliveries(connection: Connection, now: int) -> dict[str, dict[str, Any]]:
@@ -182,6 +199,8 @@ def _problems(connection: Connection) -> list[dict[str, Any]]:
         select(
             execution.c.key,
             execution.c.attempts,
+            execution.c.waits_for,
+            _unanswered().label("unanswered"),
             lineage.c.partial,
             lineage.c.incomplete,
             waits.label("waits"),
@@ -194,6 +213,7 @@ def _problems(connection: Connection) -> list[dict[str, Any]]:
                 lineage.c.incomplete.is_not(None),
                 waits,
                 _unnamed(),
+                _unanswered(),
                 execution.c.attempts > 1,
             )
         )
@@ -214,7 +234,26 @@ def _reasons(connection: Connection, row: Any) -> list[str]:
         reasons.append("no name was found for the pipeline, so nothing is told of it")
     if row.attempts > 1:
         reasons.append(f"begun to be built {row.attempts} times")
+    if row.unanswered:
+        reasons.append(f"not built yet: waits for {row.waits_for}")
     if row.waits:
         keys = select(waiting.c.key).where(waiting.c.execution == row.key).order_by(waiting.c.key)
         reasons += [f"waits for {key}" for key in connection.scalars(keys.limit(5))]
     return list(reasons)
+
+
+def _backfills(connection: Connection) -> list[dict[str, Any]]:
+    """Those that stopped before their end, or are at work."""
+    query = select(backfill).where(~backfill.c.finished).order_by(backfill.c.key)
+    return [
+        {
+            "project": row.project,
+            "domain": row.domain,
+            **{name: from_us(getattr(row, name)).isoformat() for name in _BOUNDS},
+            **{name: int(getattr(row, name)) for name in ("recorded", "known", "gone")},
+        }
+        for row in connection.execute(query)
+    ]
+
+
+_BOUNDS = ("since", "until", "reached")

@@ -12,8 +12,10 @@ from sqlalchemy import Connection, update
 from flytelineage.errors import ConfigError
 from flytelineage.store import files, migrate
 from flytelineage.store.again import Again
+from flytelineage.store.backfills import Backfills
 from flytelineage.store.builds import Builds
 from flytelineage.store.database import Database, parse_url, sqlite_file
+from flytelineage.store.definitions import Definitions
 from flytelineage.store.deliveries import Deliveries
 from flytelineage.store.intake import Intake
 from flytelineage.store.overview import Overview
@@ -31,6 +33,8 @@ class Rooms:
     intake: Intake
     builds: Builds
     registry: Registry
+    definitions: Definitions
+    backfills: Backfills
     deliveries: Deliveries
     watermark: Watermark
     overview: Overview
@@ -70,6 +74,8 @@ class Rooms:
             intake=Intake(database),
             builds=Builds(database),
             registry=Registry(database),
+            definitions=Definitions(database),
+            backfills=Backfills(database),
             deliveries=Deliveries(database),
             watermark=Watermark(database),
             overview=Overview(database),

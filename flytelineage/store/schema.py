@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA = "1.0"
+SCHEMA = "1.1"
 """`major.minor`: programs of one major version can share a store."""
 
 metadata = MetaData(
@@ -68,6 +68,7 @@ execution = Table(
     Column("attempts", Integer, nullable=False),
     Column("pipeline", Text),
     Column("name_source", Text),
+    Column("waits_for", Text),  # why it was put off; a note for people
 )
 Index(
     None,
@@ -151,6 +152,37 @@ task_place = Table(
     Column("multiple", Boolean, nullable=False),
     Column("bare", Boolean, nullable=False),
     Column("retired_by", Key),
+)
+
+definition = Table(
+    "definition",
+    metadata,
+    Column("key", Key, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("fetched_at", BigInteger, nullable=False),
+)
+
+asked = Table(
+    "asked",
+    metadata,
+    Column("key", Key, primary_key=True),
+    Column("asked_at", BigInteger, nullable=False),
+)
+
+backfill = Table(
+    "backfill",
+    metadata,
+    Column("key", Key, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("reached", BigInteger, nullable=False),
+    Column("recorded", BigInteger, nullable=False),
+    Column("known", BigInteger, nullable=False),
+    Column("gone", BigInteger, nullable=False),
+    Column("finished", Boolean, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
 )
 
 watermark = Table(

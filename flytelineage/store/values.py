@@ -108,6 +108,31 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
+class Backfill:
+    """How far a backfill of one domain has come; what is before `reached` is done.
+
+    Attributes:
+        key: What somebody typed, so that the same command finds it again.
+        since, until: The bounds of creation, the second one exclusive.
+        reached: When the last execution that was looked at was created.
+        recorded: Executions that were recorded.
+        known: Those that the store knew to the end.
+        gone: Those that FlyteAdmin had in its list and nowhere else.
+    """
+
+    key: str
+    project: str
+    domain: str
+    since: datetime
+    until: datetime
+    reached: datetime
+    recorded: int = 0
+    known: int = 0
+    gone: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryLease:
     """The right to tell one target of one execution until somebody else is given it.
 

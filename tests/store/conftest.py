@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy
 
 from flytelineage.entities import ExecutionId, Lineage, Pipeline, PipelineId
-from flytelineage.events import Event
+from flytelineage.events import Event, Kind
 from flytelineage.store import BuildLease, Built, Claim, DeliveryLease, Store
 
 T0 = datetime(2026, 5, 1, 12, 0, tzinfo=timezone.utc)
@@ -81,12 +81,17 @@ def execution(name: str = "a") -> ExecutionId:
 
 
 def event(
-    of: str = "a", *, at: float = 0, terminal: bool = False, payload: bytes | None = None
+    of: str = "a",
+    *,
+    at: float = 0,
+    terminal: bool = False,
+    payload: bytes | None = None,
+    kind: Kind | None = None,
 ) -> Event:
     """An event that differs from every other one, unless its payload is given."""
     content = str(next(_numbers)).encode() if payload is None else payload
     return Event(
-        kind="workflow" if terminal else "task",
+        kind=kind or ("workflow" if terminal else "task"),
         execution=execution(of),
         payload=content,
         encoding="raw",

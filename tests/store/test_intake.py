@@ -293,3 +293,71 @@ def test_a_late_event_leads_to_another_build(story: Story, store: Store, clock: 
     assert lease.revision == 2
     assert store.finish_build(lease, built(lease), [])
     assert not store.claim_build(1, lease_seconds=LEASE)
+
+
+# --------------------------------------------------------- answers of FlyteAdmin
+
+
+def test_an_answer_leads_to_a_build_like_an_event(store: Store, clock: Clock) -> None:
+    """What was built without it is built again."""
+    store.record([event(terminal=True)])
+    clock.advance(store.min_settle)
+    (lease,) = store.claim_build(1, lease_seconds=LEASE)
+    store.finish_build(lease, built(lease), [])
+
+    store.record([event(kind="execution")])
+
+    assert names(store) == []
+    clock.advance(store.min_settle)
+    assert names(store) == ["a"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_answer_is_no_start(store: Store, clock: Clock, order: int) -> None:
+    """An execution began with its first event, whenever FlyteAdmin was asked."""
+    store.record([event(at=30, terminal=True), event(at=5, kind="execution")][::order])
+
+    clock.advance(store.min_settle)
+    (lease,) = store.claim_build(1, lease_seconds=LEASE)
+    assert lease.started_at == T0 + timedelta(seconds=30)
+
+
+def test_a_start_that_comes_after_the_answer_counts(store: Store, clock: Clock) -> None:
+    """Also where the answer came in a group of its own."""
+    store.record([event(at=5, kind="execution")])
+
+    store.record([event(at=30, terminal=True)])
+
+    clock.advance(store.min_settle)
+    (lease,) = store.claim_build(1, lease_seconds=LEASE)
+    assert lease.started_at == T0 + timedelta(seconds=30)
+
+
+def test_an_answer_alone_is_no_execution_that_was_seen(store: Store, clock: Clock) -> None:
+    """Nobody waits for what it wrote; it is looked at when it has been idle."""
+    store.record([event(kind="execution")])
+
+    assert store.seen([execution()]) == set()
+    assert store.unbuilt() == [execution()]
+    assert names(store) == []
+    clock.advance(store.idle)
+    (lease,) = store.claim_build(1, lease_seconds=LEASE)
+    assert lease.terminal_at is None
+
+
+def test_an_answer_alone_is_never_due_in_a_replay(open_store: OpenStore, clock: Clock) -> None:
+    """It does not say that the execution ended, even if it did."""
+    store = open_store(replaying=True)
+
+    store.record([event(kind="execution")])
+
+    clock.advance(store.idle)
+    assert names(store) == []
+    assert store.next_due_in() is None
+
+
+def test_executions_that_ended(store: Store) -> None:
+    """What a backfill need not ask for again."""
+    store.record([event("a", terminal=True), event("b"), event("c", kind="execution")])
+
+    assert store.ended([execution(name) for name in "abcd"]) == {execution("a")}

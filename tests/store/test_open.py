@@ -23,8 +23,9 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
 from flytelineage.errors import ConfigError, RefusedByStoreError, StoreError
+from flytelineage.events import Event
 from flytelineage.store import Store, files
-from flytelineage.store.database import Database, Raced, parse_url
+from flytelineage.store.database import Database, Raced, parse_url, to_us
 from flytelineage.store.migrate import migrate, upgrade
 from flytelineage.store.schema import SCHEMA, event, metadata
 from tests import postgres
@@ -152,6 +153,51 @@ def test_the_last_migration_is_the_schema_of_the_code() -> None:
     script = ScriptDirectory(str(Path(flytelineage.migrations.__file__).parent))
 
     assert script.get_heads() == [SCHEMA]
+
+
+def test_what_was_stored_before_survives_a_migration(raw: Database, open_store: OpenStore) -> None:
+    """A store of the first release goes on where it was."""
+    raw.write(partial(migrate, to="1.0"))
+    before = an_event(terminal=True)
+    raw.write(lambda connection: insert_as_1_0(connection, before))
+
+    store = open_store(min_settle=0)
+
+    assert list(store.events(execution())) == [before]
+    (lease,) = store.claim_build(1, lease_seconds=60)
+    assert store.postpone_build(lease, 0, counted=False)
+    assert raw.read(version) == SCHEMA
+
+
+def insert_as_1_0(connection: Connection, one: Event) -> None:
+    """What the first release wrote; it knows no newer column."""
+    connection.execute(
+        sqlalchemy.text(
+            "INSERT INTO event (hash, execution, kind, encoding, phase, terminal, occurred_at, "
+            "received_at, payload) VALUES (:hash, :key, :kind, :encoding, :phase, true, :at, :at, "
+            ":payload)"
+        ),
+        {
+            "hash": one.hash, "key": str(one.execution), "kind": one.kind, "at": to_us(one.occurred_at),
+            "encoding": one.encoding, "phase": one.phase, "payload": one.payload,
+        },
+    )  # fmt: skip
+    connection.execute(
+        sqlalchemy.text(
+            "INSERT INTO execution (key, revision, built_revision, started_at, terminal_at, "
+            "due_at, attempts) VALUES (:key, 1, 0, :at, :at, :at, 0)"
+        ),
+        {"key": str(one.execution), "at": to_us(one.occurred_at)},
+    )
+
+
+def test_the_release_before_goes_on_beside_this_one(store: Store) -> None:
+    """It writes rows without the newer columns, and they are worked on all the same."""
+    database(store).write(lambda connection: insert_as_1_0(connection, an_event(terminal=True)))
+
+    (lease,) = store.claim_build(1, lease_seconds=60)
+
+    assert lease.execution == execution()
 
 
 def test_every_constraint_has_a_name() -> None:

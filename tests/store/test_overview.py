@@ -26,7 +26,7 @@ def test_an_empty_store_has_nothing_to_say(store: Store) -> None:
         "executions": dict.fromkeys(
             (
                 "collecting", "due", "building", "built", "partial", "incomplete", "guessed",
-                "unnamed", "waiting",
+                "unnamed", "waiting", "unanswered",
             ),
             0,
         ),
@@ -34,6 +34,8 @@ def test_an_empty_store_has_nothing_to_say(store: Store) -> None:
         "quarantine": {},
         "errors": [],
         "problems": [],
+        "definitions": 0,
+        "backfills": [],
     }  # fmt: skip
 
 
@@ -53,6 +55,19 @@ def test_each_execution_stands_somewhere(story: Story, store: Store, clock: Cloc
     seen.append(executions(store))
 
     assert seen == [{"collecting": 1}, {"due": 1}, {"building": 1}, {"due": 1}, {"built": 1}]
+
+
+def test_what_waits_for_flyteadmin_is_shown(story: Story, store: Store) -> None:
+    """Until it is built, with or without an answer."""
+    story.end("a")
+    store.postpone_build(story.claim_build(), 0, counted=False, waits_for="FlyteAdmin")
+
+    assert executions(store) == {"due": 1, "unanswered": 1}
+    (problem,) = store.status()["problems"]
+    assert problem["reasons"] == ["not built yet: waits for FlyteAdmin"]
+    lease = story.claim_build()
+    store.finish_build(lease, built(lease, pipeline=PIPELINE), [])
+    assert executions(store) == {"built": 1}
 
 
 def test_what_a_lineage_lacks_is_shown(story: Story, store: Store) -> None:
