@@ -65,6 +65,24 @@ class ReadError(FlyteLineageError):
         self.reason = reason
 
 
+class AdminError(FlyteLineageError):
+    """FlyteAdmin did not say what it was asked."""
+
+
+class AdminUnavailable(AdminError):
+    """FlyteAdmin cannot be reached, is slow, throttles or refuses us.
+
+    Ask again later. The message names the endpoint and what to check; nothing is lost.
+    """
+
+
+class UnknownToAdmin(AdminError):
+    """FlyteAdmin does not know what it was asked for.
+
+    Final: asking again does not help, it goes on without.
+    """
+
+
 class TargetError(FlyteLineageError):
     """A target did not take what it was given."""
 
