@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -25,12 +24,16 @@ from flytelineage.entities import ExecutionId
 from flytelineage.errors import AdminUnavailable, ConfigError, DecodeError, UnknownToAdmin
 from flytelineage.events import Event
 from flytelineage.facts import Identifier
+from flytelineage.flyteadmin import answers
+from flytelineage.flyteadmin.loading import connection_module
 from flytelineage.flyteadmin.pace import Pace
-from flytelineage.options import Secret
+from flytelineage.flyteadmin.record import Record
+from flytelineage.options import Secret, redact
 
 if TYPE_CHECKING:
     from flytelineage.flyteadmin.connection import Connection
 
+_CREATED = "execution_created_at"
 _NEEDS_A_PERSON = frozenset({"standard", "pkce", "deviceflow"})
 
 
@@ -208,6 +211,16 @@ class FlyteAdmin(LoggingConfigurable):
         """,
     ).tag(config=True)
 
+    @validate("endpoint")
+    def _check_endpoint(self, proposal: Any) -> str:
+        endpoint = str(proposal["value"]).strip()
+        if "://" in endpoint.removeprefix("dns:///"):
+            raise TraitError(
+                f"FlyteAdmin.endpoint = {redact(endpoint)!r} is a URL of a web page. Give the host "
+                "and port of gRPC: 'flyte.example.com:443' or 'dns:///flyte.example.com'"
+            )
+        return endpoint
+
     @validate("auth_mode")
     def _check_auth_mode(self, proposal: Any) -> str:
         mode = str(proposal["value"]).strip()
@@ -239,7 +252,7 @@ class FlyteAdmin(LoggingConfigurable):
             UnknownToAdmin: There is no such execution, or its answer makes no sense.
             AdminUnavailable: Ask later.
         """
-        raise NotImplementedError
+        return self._event(id, self._record(id).execution())
 
     def record_of(self, id: ExecutionId) -> Iterator[Event]:
         """Everything that is known of an execution, as events; asked for while iterating.
@@ -252,11 +265,20 @@ class FlyteAdmin(LoggingConfigurable):
             UnknownToAdmin: There is no such execution, or its answer makes no sense.
             AdminUnavailable: Ask later; what came so far is true.
         """
-        raise NotImplementedError
+        record = self._record(id)
+        execution = record.execution()
+        yield self._event(id, execution)
+        for message in answers.workflow_start(execution):
+            yield self._event(id, message)
+        for message in record.nodes():
+            yield self._event(id, message)
+        for message in answers.workflow_end(execution):
+            yield self._event(id, message)
 
     def node_events(self, id: ExecutionId) -> Iterator[Event]:
         """What is known of an execution's nodes and tasks: the middle of `record_of`."""
-        raise NotImplementedError
+        for message in self._record(id).nodes():
+            yield self._event(id, message)
 
     def dynamic_closure(self, id: ExecutionId, node_id: str) -> Event:
         """The graph that a dynamic node made: a node event of phase DYNAMIC_RUNNING.
@@ -267,7 +289,7 @@ class FlyteAdmin(LoggingConfigurable):
             UnknownToAdmin: No such node, or it made no graph.
             AdminUnavailable: Ask later.
         """
-        raise NotImplementedError
+        return self._event(id, self._record(id).dynamic(node_id))
 
     def executions(
         self,
@@ -277,15 +299,28 @@ class FlyteAdmin(LoggingConfigurable):
         since: datetime | None = None,
         until: datetime | None = None,
         token: str = "",
+        instance: str = "",
     ) -> Page:
         """A page of the executions created in `since <= created_at < until`, oldest first.
 
-        Times need a zone. A token holds for the same arguments only.
+        Times need a zone; `instance` names the deployment in the ids. A token holds for
+        the same arguments only.
 
         Raises:
             AdminUnavailable: Ask later with the same token.
         """
-        raise NotImplementedError
+        from flyteidl.admin import common_pb2
+
+        request = common_pb2.ResourceListRequest(
+            id=common_pb2.NamedEntityIdentifier(project=project, domain=domain),
+            limit=self.page_size,
+            token=token,
+            filters="+".join(_created(since, until)),
+            sort_by=common_pb2.Sort(key=_CREATED, direction=common_pb2.Sort.ASCENDING),
+        )
+        page = self._ask("ListExecutions", request, f"the executions of {project}/{domain}")
+        listed = tuple(_listed(execution, instance) for execution in page.executions)
+        return Page(listed, page.token if page.token != token else "")
 
     # ------------------------------------------------------------------ definitions
 
@@ -296,7 +331,7 @@ class FlyteAdmin(LoggingConfigurable):
             UnknownToAdmin: There is no such version.
             AdminUnavailable: Ask later.
         """
-        raise NotImplementedError
+        return self._definition("GetWorkflow", "WORKFLOW", identifier)
 
     def launch_plan(self, identifier: Identifier) -> bytes:
         """A version of a launch plan: a serialised `admin.LaunchPlan`. One call.
@@ -305,7 +340,7 @@ class FlyteAdmin(LoggingConfigurable):
             UnknownToAdmin: There is no such version.
             AdminUnavailable: Ask later.
         """
-        raise NotImplementedError
+        return self._definition("GetLaunchPlan", "LAUNCH_PLAN", identifier)
 
     # ------------------------------------------------------------------------ rest
 
@@ -316,8 +351,103 @@ class FlyteAdmin(LoggingConfigurable):
             ConfigError: The settings cannot work: what is missing and what to type.
             AdminUnavailable: It does not answer us; the message says what to check.
         """
-        raise NotImplementedError
+        from flyteidl.admin import project_pb2
+
+        self._connected()
+        self._ask("ListProjects", project_pb2.ProjectListRequest(limit=1), "a list of projects")
 
     def close(self) -> None:
         """Hang up; calls that wait for their turn fail at once. No call comes after."""
-        raise NotImplementedError
+        self._closed.set()
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    # --------------------------------------------------------------------- speaking
+
+    def _record(self, id: ExecutionId) -> Record:
+        return Record(self._ask, id, self.page_size)
+
+    def _event(self, id: ExecutionId, message: Any) -> Event:
+        try:
+            return answers.event(
+                message, received_at=datetime.now(timezone.utc), instance=id.instance
+            )
+        except DecodeError as exc:
+            raise UnknownToAdmin(f"What FlyteAdmin says of {id} makes no sense: {exc}") from exc
+
+    def _definition(self, method: str, kind: str, identifier: Identifier) -> bytes:
+        from flyteidl.admin import common_pb2
+        from flyteidl.core import identifier_pb2
+
+        id = identifier_pb2.Identifier(resource_type=kind, **identifier._asdict())
+        about = f"{kind.lower().replace('_', ' ')} {identifier.name} {identifier.version}"
+        answer = self._ask(method, common_pb2.ObjectGetRequest(id=id), f"the {about}")
+        found: bytes = answer.SerializeToString(deterministic=True)
+        return found
+
+    def _ask(self, method: str, request: Any, about: str) -> Any:
+        self._pace.wait()
+        try:
+            connection = self._connected()
+        except ConfigError as exc:
+            # What was right at start may come back: a secret's file that is being replaced.
+            raise AdminUnavailable(str(exc)) from exc
+        try:
+            return connection.ask(method, request, about)
+        except AdminUnavailable:
+            self._drop(connection)
+            raise
+
+    def _connected(self) -> Connection:
+        if not self.configured:
+            raise ConfigError("FlyteAdmin is not configured: set FlyteAdmin.endpoint")
+        with self._lock:
+            if self._closed.is_set():
+                raise AdminUnavailable("FlyteAdmin is no longer asked: we are stopping")
+            if self._connection is None:
+                module = connection_module()
+                self._connection = module.Connection(self._settings, self.timeout_seconds)
+            return self._connection
+
+    def _drop(self, broken: Connection) -> None:
+        """Take a new connection next time; calls of others on this one may go on."""
+        with self._lock:
+            if self._connection is broken:
+                self._connection = None
+
+    def _settings(self) -> Any:
+        """The `PlatformConfig` that flytekit finds, with what is set here on top."""
+        secret = self.client_secret.reveal() if self.client_secret else ""
+        ours = {
+            "endpoint": self.endpoint,
+            "insecure": self.insecure,
+            "ca_cert_file_path": self.ca_cert_file,
+            "auth_mode": self.auth_mode or ("ClientSecret" if secret else ""),
+            "client_id": self.client_id,
+            "client_credentials_secret": secret,
+            "scopes": list(self.scopes),
+            "audience": self.audience,
+            "command": list(self.command),
+        }
+        given = {name: value for name, value in ours.items() if value not in (None, "", [])}
+        return connection_module().settings(self.config_file, given)
+
+
+def _created(since: datetime | None, until: datetime | None) -> Iterator[str]:
+    """FlyteAdmin's filters. Source: flyteadmin pkg/manager/impl/util/filters.go."""
+    for function, at in (("gte", since), ("lt", until)):
+        if at is not None:
+            # No offset: a plus would end the filter.
+            text = at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            yield f"{function}({_CREATED},{text})"
+
+
+def _listed(execution: Any, instance: str) -> ListedExecution:
+    id, closure = execution.id, execution.closure
+    return ListedExecution(
+        id=ExecutionId(project=id.project, domain=id.domain, name=id.name, instance=instance),
+        created_at=closure.created_at.ToDatetime(tzinfo=timezone.utc),
+        phase=answers.phase_of(closure),
+    )
