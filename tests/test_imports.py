@@ -24,8 +24,8 @@ WORDS = {"entities", "errors", "options"}
 """What every room above may speak."""
 
 MIDDLE = {
-    "entities", "errors", "events", "facts", "definition_keys", "flyte_types", "literals", "naming",
-    "flow", "lineage",
+    "entities", "errors", "events", "facts", "definition_keys", "flyte_types", "literals", "uris",
+    "dataset_names", "naming", "flow", "lineage",
 }  # fmt: skip
 """What an execution becomes, from bytes to lineage."""
 
@@ -45,7 +45,11 @@ MAY_IMPORT = {
     "flyte_types": {"entities", "errors"},
     "literals": {"entities", "errors", "flyte_types"},
     "sql": {"entities", "errors"},
-    "naming": {"entities", "errors", "facts"},
+    "uris": set(),
+    "dataset_paths": set(),
+    "dataset_names": {"entities", "uris", "dataset_paths"},
+    "dataset_rules": WORDS | {"dataset_names", "uris"},
+    "naming": {"entities", "errors", "facts", "uris", "dataset_names"},
     "definition_keys": {"facts"},
     "flow": MIDDLE - {"lineage"},
     "lineage": MIDDLE,
@@ -82,8 +86,8 @@ SHARED_BY_PLUGS = {"sources.aws"}
 """Modules in rooms of plugins that are no plugs: knowledge for any of them."""
 
 PURE = {
-    "entities", "events", "facts", "definition_keys", "flyte_types", "literals", "naming", "flow",
-    "lineage", "scope", "sql", "telling",
+    "entities", "events", "facts", "definition_keys", "flyte_types", "literals", "uris",
+    "dataset_paths", "dataset_names", "naming", "flow", "lineage", "scope", "sql", "telling",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""
 
