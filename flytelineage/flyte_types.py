@@ -5,7 +5,7 @@ Pure. A declaration that is absurdly wide or deep counts as none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from flyteidl.core.types_pb2 import LiteralType, SchemaType, StructuredDatasetType
 
 MAX_COLUMNS = 10_000
+"""Columns of a schema, the nested ones counted too."""
+
 MAX_DEPTH = 100
 
 _UNKNOWN = DataType(kind="unknown")
@@ -32,21 +34,33 @@ _SIMPLE = {
 """By number. Source: flyteidl core/types.proto, SimpleType."""
 
 _NONE = 0
+_STRUCT = 9
 _VALUES = frozenset(range(7))
 """NONE to DURATION: what has them refers to nothing."""
 
 
 def schema_of(declared: StructuredDatasetType) -> Schema | None:
-    """The columns of a structured dataset; `None` when none are declared."""
-    return _schema(_column(column.name, column.literal_type) for column in declared.columns)
+    """The columns of a structured dataset; `None` when none are declared.
+
+    An Arrow schema that was declared besides is left alone: flytekit writes it as text
+    for people, and the footer of the data says the same exactly.
+    """
+    builder = _Builder()
+    columns = islice(declared.columns, MAX_COLUMNS + 1)
+    try:
+        return _schema([builder.field(each.name, each.literal_type, 0) for each in columns])
+    except _AbsurdError:
+        return None
 
 
 def legacy_schema(declared: SchemaType) -> Schema | None:
     """The columns of a `FlyteSchema`; `None` when none are declared."""
     # SchemaColumnType counts from INTEGER = 0, SimpleType from NONE = 0.
     return _schema(
-        Field(name=column.name, type=_SIMPLE.get(column.type + 1, _UNKNOWN))
-        for column in declared.columns
+        [
+            Field(name=column.name, type=_SIMPLE.get(column.type + 1, _UNKNOWN))
+            for column in islice(declared.columns, MAX_COLUMNS + 1)
+        ]
     )
 
 
@@ -66,28 +80,32 @@ def may_refer(kind: LiteralType, depth: int = 0) -> bool:
     return True
 
 
-class _TooDeepError(Exception):
-    """A declared column is nested deeper than any real one."""
+class _AbsurdError(Exception):
+    """A declaration is wider or deeper than any real one."""
 
 
-def _schema(columns: Iterator[Field]) -> Schema | None:
-    try:
-        fields = tuple(islice(columns, MAX_COLUMNS + 1))
-    except _TooDeepError:
-        return None
+def _schema(fields: list[Field]) -> Schema | None:
     usable = 0 < len(fields) <= MAX_COLUMNS
-    return Schema(fields=fields, source="declared") if usable else None
+    return Schema(fields=tuple(fields), source="declared") if usable else None
 
 
-def _column(name: str, kind: LiteralType, depth: int = 0) -> Field:
-    if depth > MAX_DEPTH:
-        raise _TooDeepError
-    described, children = _described(kind)
-    return Field(
-        name=name,
-        type=described,
-        children=tuple(_column(called, child, depth + 1) for called, child in children),
-    )
+class _Builder:
+    """Counts what it builds, so that a small declaration cannot become a huge schema."""
+
+    def __init__(self) -> None:
+        self._left = MAX_COLUMNS
+
+    def field(self, name: str, kind: LiteralType, depth: int) -> Field:
+        """A column with all that is nested in it."""
+        self._left -= 1
+        if depth > MAX_DEPTH or self._left < 0:
+            raise _AbsurdError
+        described, children = _described(kind)
+        return Field(
+            name=name,
+            type=described,
+            children=tuple(self.field(called, child, depth + 1) for called, child in children),
+        )
 
 
 _Described = tuple[DataType, Iterable[tuple[str, "LiteralType"]]]
@@ -96,6 +114,8 @@ _Described = tuple[DataType, Iterable[tuple[str, "LiteralType"]]]
 
 def _described(kind: LiteralType) -> _Described:
     match kind.WhichOneof("type"):
+        case "simple" if kind.simple == _STRUCT:
+            return _SIMPLE[_STRUCT], sorted(kind.structure.dataclass_type.items())
         case "simple":
             return _SIMPLE.get(kind.simple, _UNKNOWN), ()
         case "collection_type":

@@ -6,41 +6,45 @@ inside msgpack and Struct. Pure: an offloaded literal is only named, the caller
 fetches it and walks on.
 
 Promises: one literal map gives one answer, whatever order protobuf keeps its maps in;
-hostile input costs bounded work; values of primitives never leave this module.
+hostile input costs bounded work; values of primitives never leave this module, and
+keys of dictionaries, which are values too, only in a `Path`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from flytelineage import flyte_types, flytekit_values
 from flytelineage.entities import Schema
 from flytelineage.errors import ReadError
-from flytelineage.flyte_types import legacy_schema, may_refer, schema_of
+from flytelineage.flytekit_values import Kind
 
 if TYPE_CHECKING:
     from flyteidl.core.literals_pb2 import Binary, LiteralMap, LiteralOffloadedMetadata, Scalar
     from flyteidl.core.literals_pb2 import Literal as LiteralMessage
+    from google.protobuf.struct_pb2 import Struct
 
 MAX_BYTES = 32 << 20
 """Of a serialised literal map, whoever hands it in: parsed, ten megabytes can take more
 than 300. `ObjectReader.max_object_bytes` is the operator's bound, and 4 MiB by default."""
 
-MAX_PACKED_BYTES = 1 << 20
-"""Of one msgpack value: an empty list takes one byte there and 60 here."""
-
 MAX_DEPTH = 100
 MAX_REFERENCES = 10_000
+MAX_VALUES = 500_000
+"""Of all kinds, looked at in one walk: two bytes of protobuf can be one."""
+MAX_DECLARED_BYTES = 1 << 20
+"""Of different declarations of columns in one walk."""
 MAX_PROBLEMS = 100
 MAX_URI_CHARACTERS = 4096
 
-_MAX_PACKED_ITEMS = 100_000
+_PARTITIONS = "_uap"
+"""Source: flytekit core/base_task.py, `DYNAMIC_PARTITIONS`."""
 
 Path = tuple[str | int, ...]
 """Keys and positions from the variable down; empty is the variable's own value."""
-
-Kind = Literal["structured dataset", "schema", "file", "folder", "file or folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ class Reference:
         format: As the literal spells it, e.g. `parquet`; often empty.
         schema: The declared columns; `None` when none are declared.
         hash: The user's own hash of the content; empty without one.
-        metadata: What the user noted on the literal.
+        metadata: Texts that the user noted on the literal.
+        partitions: Of the artifact that it is, those that the task itself chose; the
+            one in time is called `time_partition`.
     """
 
     variable: str
@@ -64,6 +70,7 @@ class Reference:
     schema: Schema | None = None
     hash: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+    partitions: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def folder(self) -> bool | None:
@@ -179,8 +186,9 @@ class _Place(NamedTuple):
         return _Place(self.variable, (*self.path, step))
 
     def __str__(self) -> str:
-        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
-        return self.variable + "".join(steps)
+        """As problems show it: keys of dictionaries are the user's values."""
+        steps = (f"[{step}]" if isinstance(step, int) else ".*" for step in self.path[:20])
+        return _printable(self.variable) + "".join(steps)
 
 
 class _Notes(NamedTuple):
@@ -188,11 +196,31 @@ class _Notes(NamedTuple):
 
     hash: str = ""
     metadata: Mapping[str, str] = {}
+    partitions: Mapping[str, str] = {}
 
     def over(self, literal: LiteralMessage) -> _Notes:
         if not literal.hash and not literal.metadata:
             return self
-        return _Notes(literal.hash or self.hash, {**self.metadata, **literal.metadata})
+        metadata = flytekit_values.notes(literal.metadata)
+        partitions = _partitions(metadata.pop(_PARTITIONS, ""))
+        return _Notes(
+            literal.hash or self.hash, {**self.metadata, **metadata}, partitions or self.partitions
+        )
+
+
+def _partitions(encoded: str) -> dict[str, str]:
+    """The partitions in a serialised ArtifactID; none if it is not one."""
+    from flyteidl.core.artifact_id_pb2 import ArtifactID
+    from google.protobuf.message import DecodeError
+
+    try:
+        id = ArtifactID.FromString(base64.b64decode(encoded, validate=True))
+        found = {key: label.static_value for key, label in id.partitions.value.items()}
+        if id.time_partition.HasField("value"):
+            found["time_partition"] = id.time_partition.value.time_value.ToJsonString()
+    except (ValueError, DecodeError):
+        return {}
+    return flytekit_values.notes(found)
 
 
 _NO_NOTES = _Notes()
@@ -207,6 +235,9 @@ class _Walk:
 
     def __init__(self, max_references: int) -> None:
         self._left = max_references
+        self._values_left = MAX_VALUES
+        self._declared_left = MAX_DECLARED_BYTES
+        self._schemas: dict[bytes, Schema | None] = {}
         self._references: list[Reference] = []
         self._offloaded: list[Offloaded] = []
         self._problems: list[str] = []
@@ -216,14 +247,14 @@ class _Walk:
             for place, literal in literals:
                 self._literal(literal, place, len(place.path))
         except _OverBudgetError:
-            self._problems.insert(0, "over budget: there are more references than allowed")
+            self._problems.insert(0, "over budget: there is more than may be looked at")
         return Walked(tuple(self._references), tuple(self._offloaded), tuple(self._problems))
 
     def _literal(
         self, literal: LiteralMessage, place: _Place, depth: int, outer: _Notes = _NO_NOTES
     ) -> None:
-        if depth > MAX_DEPTH:
-            return self._problem(place, f"is nested deeper than {MAX_DEPTH} levels")
+        if not self._look(place, depth):
+            return
         notes = outer.over(literal)
         match literal.WhichOneof("value"):
             case "scalar":
@@ -238,19 +269,18 @@ class _Walk:
                 self._elsewhere(literal.offloaded_metadata, place)
             case None if literal.ByteSize():
                 self._problem(place, "is of a kind that is not known yet")
-        return None
 
     def _scalar(self, scalar: Scalar, place: _Place, depth: int, notes: _Notes) -> None:
         match scalar.WhichOneof("value"):
             case "structured_dataset":
                 found = scalar.structured_dataset
                 kind = found.metadata.structured_dataset_type
-                self._refers(
-                    place, found.uri, "structured dataset", kind.format, notes, schema_of(kind)
-                )
+                schema = self._schema(kind, flyte_types.schema_of)
+                self._refers(place, found.uri, "structured dataset", kind.format, notes, schema)
             case "schema":
-                schema = legacy_schema(scalar.schema.type)
-                self._refers(place, scalar.schema.uri, "schema", "", notes, schema)
+                schema = self._schema(scalar.schema.type, flyte_types.legacy_schema)
+                # The only format there ever was: flytekit types/schema/types.py.
+                self._refers(place, scalar.schema.uri, "schema", "parquet", notes, schema)
             case "blob":
                 blob = scalar.blob.metadata.type
                 folder = blob.dimensionality == blob.MULTIPART
@@ -262,12 +292,13 @@ class _Walk:
             case "binary":
                 self._packed(scalar.binary, place, depth, notes)
             case "generic":
-                self._plain(scalar.generic, place, depth, notes)
+                self._struct(scalar.generic, place, depth, notes)
             case None if scalar.ByteSize():
                 self._problem(place, "is of a kind that is not known yet")
 
     def _elsewhere(self, offloaded: LiteralOffloadedMetadata, place: _Place) -> None:
-        if may_refer(offloaded.inferred_type) and self._usable(offloaded.uri, place):
+        known = flyte_types.may_refer(offloaded.inferred_type)
+        if known and self._usable(offloaded.uri, place):
             self._spend()
             self._offloaded.append(
                 Offloaded(place.variable, place.path, offloaded.uri, offloaded.size_bytes)
@@ -284,7 +315,7 @@ class _Walk:
     ) -> None:
         if self._usable(uri, place):
             self._spend()
-            self._references.append(Reference(*place, uri, kind, format, schema, *notes))
+            self._references.append(Reference(*place, uri, kind, format, schema, **notes._asdict()))
 
     def _usable(self, uri: str, place: _Place) -> bool:
         """Whether the URI may go on; an empty one refers to nothing."""
@@ -298,104 +329,60 @@ class _Walk:
             raise _OverBudgetError
         self._left -= 1
 
+    def _look(self, place: _Place, depth: int) -> bool:
+        """Count one more value; whether it may be looked at."""
+        self._values_left -= 1
+        if self._values_left < 0:
+            raise _OverBudgetError
+        if depth > MAX_DEPTH:
+            self._problem(place, f"is nested deeper than {MAX_DEPTH} levels")
+        return depth <= MAX_DEPTH
+
+    def _schema(self, declared: Any, columns_of: Callable[[Any], Schema | None]) -> Schema | None:
+        """The declared columns; the elements of a map task share one value."""
+        key = declared.SerializeToString(deterministic=True)
+        if key not in self._schemas:
+            self._declared_left -= len(key)
+            self._schemas[key] = columns_of(declared) if self._declared_left >= 0 else None
+        return self._schemas[key]
+
     def _problem(self, place: _Place, what: str) -> None:
         if len(self._problems) < MAX_PROBLEMS:
-            self._problems.append(f"{_printable(str(place))} {what}")
+            self._problems.append(f"{place} {what}")
 
-    # Values of dataclasses, pydantic models and dictionaries: since flytekit 1.14
-    # msgpack in a Binary, before that a Struct. The shapes in them are the same.
+    # Values of dataclasses, pydantic models and dictionaries.
 
     def _packed(self, binary: Binary, place: _Place, depth: int, notes: _Notes) -> None:
         try:
-            value = _unpacked(binary)
+            value = flytekit_values.unpacked(binary)
         except ReadError as exc:
             return self._problem(place, f"could not be read: {exc}")
         return self._plain(value, place, depth, notes)
 
+    def _struct(self, struct: Struct, place: _Place, depth: int, notes: _Notes) -> None:
+        if flytekit_values.may_refer(struct):
+            self._plain(struct, place, depth, notes)
+
     def _plain(self, value: Any, place: _Place, depth: int, notes: _Notes = _NO_NOTES) -> None:
-        if depth > MAX_DEPTH:
-            return self._problem(place, f"is nested deeper than {MAX_DEPTH} levels")
-        value = _opened(value)
-        if isinstance(value, dict):
-            if (found := _flytekit_reference(value)) is not None:
-                uri, kind, format, metadata = found
-                notes = _Notes(notes.hash, {**notes.metadata, **metadata})
-                return self._refers(place, uri, kind, format, notes)
-            for key in sorted(value, key=str):
-                self._plain(value[key], place.at(str(key)), depth + 1)
-        elif isinstance(value, list):
+        if not self._look(place, depth):
+            return
+        value = flytekit_values.opened(value)
+        if isinstance(value, Mapping):
+            self._dictionary(value, place, depth, notes)
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
             for position, item in enumerate(value):
                 self._plain(item, place.at(position), depth + 1)
+
+    def _dictionary(
+        self, value: Mapping[Any, Any], place: _Place, depth: int, notes: _Notes
+    ) -> None:
+        found = flytekit_values.reference(value, notes.metadata)
+        if found is not None:
+            notes = notes._replace(metadata={**notes.metadata, **found.metadata})
+            return self._refers(place, found.uri, found.kind, found.format, notes)
+        for key in sorted(value, key=str):
+            self._plain(value[key], place.at(str(key)), depth + 1)
         return None
-
-
-def _unpacked(binary: Binary) -> Any:
-    """The Python value of a Binary.
-
-    Raises:
-        ReadError: Not msgpack, damaged, too large, or msgpack is not installed.
-    """
-    if binary.tag != "msgpack":
-        raise ReadError("unreadable", "its encoding is not known")
-    if len(binary.value) > MAX_PACKED_BYTES:
-        raise ReadError("too large", f"msgpack of more than {MAX_PACKED_BYTES:,} bytes")
-    try:
-        import msgpack  # type: ignore[import-untyped]
-    except ImportError as exc:
-        raise ReadError("unreadable", "the package msgpack is not installed") from exc
-    try:
-        # Lengths are only claims: without limits a few nested ones reserve gigabytes.
-        return msgpack.unpackb(
-            binary.value,
-            strict_map_key=False,
-            max_array_len=_MAX_PACKED_ITEMS,
-            max_map_len=_MAX_PACKED_ITEMS,
-        )
-    except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as exc:
-        raise ReadError("unreadable", "it is not msgpack") from exc
-
-
-def _opened(value: Any) -> Any:
-    """One level of a Struct as Python has it; every other value as it is."""
-    from google.protobuf.struct_pb2 import Struct, Value
-
-    if isinstance(value, Value):
-        kind = value.WhichOneof("kind")
-        if kind == "list_value":
-            return list(value.list_value.values)
-        value = getattr(value, kind) if kind else None
-    return dict(value.fields) if isinstance(value, Struct) else value
-
-
-def _flytekit_reference(value: dict[Any, Any]) -> tuple[str, Kind, str, Mapping[str, str]] | None:
-    """What flytekit writes for a file, a folder, a structured dataset or a schema.
-
-    Users write dictionaries too, so only exactly these keys with a URI count; a local
-    path never does, since flytekit uploads what is local before it writes this.
-
-    Source: flytekit types/file/file.py, types/directory/types.py,
-    types/structured/structured_dataset.py, types/schema/types.py, `_serialize`.
-    """
-    shape = {str(key): _opened(item) for key, item in value.items()} if len(value) <= 2 else {}
-    match shape:
-        case {"path": str(uri), **rest} if not rest.keys() - {"metadata"}:
-            notes = rest.get("metadata")
-            kind: Kind = "file or folder"
-            format, metadata = "", dict(_texts(notes)) if isinstance(notes, dict) else {}
-        case {"uri": str(uri), "file_format": str(format), **rest} if not rest:
-            kind, metadata = "structured dataset", {}
-        case {"remote_path": str(uri), **rest} if not rest:
-            kind, format, metadata = "schema", "", {}
-        case _:
-            return None
-    return (uri, kind, format, metadata) if "://" in uri else None
-
-
-def _texts(notes: dict[Any, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in notes.items():
-        text = _opened(value)
-        if isinstance(key, str) and isinstance(text, str):
-            yield key, text
 
 
 def _printable(text: str) -> str:

@@ -25,6 +25,7 @@ WORDS = {"entities", "errors", "options"}
 
 MIDDLE = {
     "entities", "errors", "events", "facts", "definition_keys", "flyte_types", "literals", "uris",
+    "flytekit_values",
     "dataset_names", "naming", "flow", "lineage",
 }  # fmt: skip
 """What an execution becomes, from bytes to lineage."""
@@ -43,7 +44,8 @@ MAY_IMPORT = {
     "events": {"entities", "errors"},
     "facts": {"entities", "errors", "events"},
     "flyte_types": {"entities", "errors"},
-    "literals": {"entities", "errors", "flyte_types"},
+    "flytekit_values": {"errors"},
+    "literals": {"entities", "errors", "flyte_types", "flytekit_values"},
     "sql": {"entities", "errors"},
     "uris": set(),
     "dataset_paths": set(),
@@ -51,6 +53,9 @@ MAY_IMPORT = {
     "dataset_rules": WORDS | {"dataset_names", "uris"},
     "naming": {"entities", "errors", "facts", "uris", "dataset_names"},
     "definition_keys": {"facts"},
+    "definitions": {"errors", "facts"},
+    "dependencies": {"definitions"},
+    "structure": {"definitions", "dependencies", "errors", "facts", "naming"},
     "flow": MIDDLE - {"lineage"},
     "lineage": MIDDLE,
     # The edges: they call a reader or a store that was given to them.
@@ -87,6 +92,7 @@ SHARED_BY_PLUGS = {"sources.aws"}
 
 PURE = {
     "entities", "events", "facts", "definition_keys", "flyte_types", "literals", "uris",
+    "flytekit_values",
     "dataset_paths", "dataset_names", "naming", "flow", "lineage", "scope", "sql", "telling",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""

@@ -1,58 +1,32 @@
-"""Which data literals refer to: as flytekit writes them, and as an attacker would."""
+"""Which data literals refer to, in every shape and however hostile.
+
+What flytekit itself writes is in `test_flytekit_literals.py`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+import base64
+import math
 from contextlib import suppress
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
-import pyarrow as pa
 import pytest
-from flyteidl.core import literals_pb2, types_pb2
+from flyteidl.core import artifact_id_pb2, literals_pb2, types_pb2
 from google.protobuf import json_format, struct_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flytelineage import literals
+from flytelineage import flytekit_values, literals
 from flytelineage.entities import DataType, Field, Schema
 from flytelineage.errors import ReadError
 from flytelineage.literals import Offloaded, Reference, Walked
 
-pytest.importorskip("flytekit", reason="flytekit has no release for this version of Python")
-from flytekit import StructuredDataset
-from flytekit.core.context_manager import FlyteContextManager
-from flytekit.core.type_engine import TypeEngine
-from flytekit.types.directory import FlyteDirectory
-from flytekit.types.file import FlyteFile
-
 Literal = literals_pb2.Literal
 Scalar = literals_pb2.Scalar
 
-
-@pytest.fixture(autouse=True)
-def raw_output(tmp_path: Path) -> Iterator[Path]:
-    """Where flytekit uploads to: real files in a folder of this test."""
-    context = FlyteContextManager.current_context()
-    access = type(context.file_access)(str(tmp_path / "sandbox"), str(tmp_path / "raw"))
-    with FlyteContextManager.with_context(context.with_file_access(access)):
-        yield tmp_path / "raw"
-
-
-def literal_of(value: Any, kind: Any) -> literals_pb2.Literal:
-    """What flytekit writes for a value."""
-    context = FlyteContextManager.current_context()
-    expected = TypeEngine.to_literal_type(kind)
-    return TypeEngine.to_literal(context, value, kind, expected).to_flyte_idl()
-
-
-def walk_value(value: Any, kind: Any) -> Walked:
-    """Walk a value the way it travels: written by flytekit, serialised, parsed."""
-    written = literals_pb2.LiteralMap(literals={"o0": literal_of(value, kind)})
-    return literals.walk(literals.parse(written.SerializeToString()))
+URI: bytes = msgpack.packb("s3://x/1")
+"""Somewhere in a value, so that it is worth unpacking."""
 
 
 def blob(uri: str, format: str = "", multipart: bool = False) -> literals_pb2.Literal:
@@ -97,128 +71,7 @@ def uris(walked: Walked) -> list[str]:
     return [reference.uri for reference in walked.references]
 
 
-# ------------------------------------------------------------ as flytekit writes
-
-
-def test_a_table_is_a_structured_dataset(raw_output: Path) -> None:
-    """Its URI is the folder that flytekit wrote Parquet into."""
-    (reference,) = walk_value(pa.table({"a": [1]}), pa.Table).references
-
-    assert reference.variable == "o0"
-    assert reference.path == ()
-    assert (reference.kind, reference.format) == ("structured dataset", "parquet")
-    assert reference.schema is None
-    assert reference.folder is None
-    assert [file.name for file in Path(reference.uri).iterdir()] == ["00000"]
-
-
-@pytest.mark.parametrize("uri", ["bq://project:dataset.table", "s3://bucket/table"])
-def test_a_table_elsewhere_keeps_its_uri(uri: str) -> None:
-    """Whatever names a table that flytekit did not write is taken verbatim."""
-    assert uris(walk_value(StructuredDataset(uri=uri), StructuredDataset)) == [uri]
-
-
-def test_a_file_says_its_format(tmp_path: Path) -> None:
-    """A blob of one object."""
-    (tmp_path / "orders.csv").write_text("id\n1\n")
-    value = FlyteFile(str(tmp_path / "orders.csv"), metadata={"owner": "sales"})
-
-    (reference,) = walk_value(value, FlyteFile["csv"]).references
-
-    assert (reference.kind, reference.format, reference.folder) == ("file", "csv", False)
-    assert reference.uri.endswith("/orders.csv")
-    assert reference.metadata == {"owner": "sales"}
-
-
-def test_a_directory_is_a_folder(tmp_path: Path) -> None:
-    """A blob of many objects."""
-    (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "one").write_text("1")
-
-    (reference,) = walk_value(FlyteDirectory(str(tmp_path / "parts")), FlyteDirectory).references
-
-    assert (reference.kind, reference.folder) == ("folder", True)
-
-
-def test_a_pickle_is_a_file() -> None:
-    """What flytekit has no type for is a blob with a format of its own."""
-    (reference,) = walk_value(object(), object).references
-
-    assert (reference.kind, reference.format) == ("file", "PythonPickle")
-
-
-def test_lists_and_dicts_are_walked_with_their_path() -> None:
-    """Every element is a reference; the path says where it stood."""
-    files = {"b": [FlyteFile("s3://x/2"), FlyteFile("s3://x/3")], "a": [FlyteFile("s3://x/1")]}
-
-    walked = walk_value(files, dict[str, list[FlyteFile]])
-
-    assert [(one.path, one.uri) for one in walked.references] == [
-        (("a", 0), "s3://x/1"),
-        (("b", 0), "s3://x/2"),
-        (("b", 1), "s3://x/3"),
-    ]
-
-
-def test_an_optional_file_is_unwrapped() -> None:
-    """A union is not a level of its own."""
-    (reference,) = walk_value(FlyteFile("s3://x/1"), FlyteFile | None).references
-
-    assert (reference.path, reference.uri) == ((), "s3://x/1")
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        (None, FlyteFile | None),
-        (1, int),
-        (1.5, float),
-        ("s3://not/a/reference", str),
-        (True, bool),
-        (datetime(2026, 1, 1, tzinfo=timezone.utc), datetime),
-        ([1, 2], list[int]),
-        ({"a": 1}, dict[str, int]),
-    ],
-    ids=str,
-)
-def test_plain_values_refer_to_nothing(value: Any, kind: Any) -> None:
-    """A text that looks like a URI is still a text."""
-    assert walk_value(value, kind) == Walked()
-
-
-@dataclasses.dataclass
-class Everything:
-    file: FlyteFile
-    folder: FlyteDirectory
-    table: StructuredDataset
-    many: list[FlyteFile]
-    number: int
-    text: str
-
-
-def test_a_dataclass_is_looked_through() -> None:
-    """Files, folders and tables inside msgpack are references like any other."""
-    value = Everything(
-        FlyteFile("s3://x/file"),
-        FlyteDirectory("s3://x/folder"),
-        StructuredDataset(uri="s3://x/table", file_format="parquet"),
-        [FlyteFile("s3://x/one")],
-        1,
-        "s3://x/text",
-    )
-
-    walked = walk_value(value, Everything)
-
-    assert [(one.path, one.uri, one.kind, one.format) for one in walked.references] == [
-        (("file",), "s3://x/file", "file or folder", ""),
-        (("folder",), "s3://x/folder", "file or folder", ""),
-        (("many", 0), "s3://x/one", "file or folder", ""),
-        (("table",), "s3://x/table", "structured dataset", "parquet"),
-    ]
-    assert walked.problems == ()
-
-
-# ------------------------------------------------------------------- other shapes
+# ------------------------------------------------------------------------- shapes
 
 
 @pytest.mark.parametrize("written", [packed, plain], ids=["msgpack", "Struct"])
@@ -235,7 +88,7 @@ def test_both_encodings_of_a_dataclass_say_the_same(written: Any) -> None:
 
     assert walked.references == (
         Reference("o0", ("file",), "s3://x/file", "file or folder", metadata={"owner": "sales"}),
-        Reference("o0", ("schema",), "s3://x/schema", "schema"),
+        Reference("o0", ("schema",), "s3://x/schema", "schema", "parquet"),
         Reference("o0", ("tables", 0), "s3://x/table", "structured dataset", "csv"),
     )
 
@@ -249,6 +102,7 @@ def test_both_encodings_of_a_dataclass_say_the_same(written: Any) -> None:
         {"uri": "s3://x/1"},
         {"uri": "s3://x/1", "file_format": None},
         {"remote_path": None},
+        {"pickle_file": "s3://x/1"},
         {1: {2: "s3://x/1"}},
     ],
     ids=str,
@@ -256,11 +110,6 @@ def test_both_encodings_of_a_dataclass_say_the_same(written: Any) -> None:
 def test_other_dictionaries_are_not_taken_for_files(value: Any) -> None:
     """An edge must not be invented from a user's own keys."""
     assert literals.walk_literal(packed(value), "o0") == Walked()
-
-
-def test_a_fragment_of_a_dataclass_is_a_file() -> None:
-    """Propeller resolves `result.file` and passes on that part alone."""
-    assert uris(literals.walk_literal(packed({"path": "s3://x/1"}), "o0")) == ["s3://x/1"]
 
 
 def test_a_legacy_schema_has_columns() -> None:
@@ -291,6 +140,12 @@ def test_declared_columns_are_told_in_order() -> None:
             scores=kind(collection_type=kind(simple=simple.FLOAT)),
             labels=kind(map_value_type=kind(simple=simple.BOOLEAN)),
             level=kind(enum_type=types_pb2.EnumType(values=["LOW"])),
+            person=kind(
+                simple=simple.STRUCT,
+                structure=types_pb2.TypeStructure(
+                    dataclass_type={"name": kind(simple=simple.STRING)}
+                ),
+            ),
             odd=kind(simple=simple.ERROR),
         ),
         "o0",
@@ -305,6 +160,7 @@ def test_declared_columns_are_told_in_order() -> None:
         ("scores", "list", ["float"]),
         ("labels", "map", ["string", "bool"]),
         ("level", "string", []),
+        ("person", "struct", ["string"]),
         ("odd", "unknown", []),
     ]
 
@@ -318,6 +174,68 @@ def test_hash_and_notes_of_a_union_reach_the_reference() -> None:
     (reference,) = literals.walk_literal(outer, "o0").references
 
     assert (reference.hash, reference.metadata) == ("abc", {"team": "sales"})
+
+
+def test_notes_are_told_as_far_as_they_can_be_shown() -> None:
+    """They come from outside, and go into catalogues."""
+    value = blob("s3://x/1")
+    value.metadata.update({f"key {n}": "text" for n in range(1000)})
+    value.metadata.update({"a": "two\nlines", "b": "long" * 1000, "c": ""})
+
+    (reference,) = literals.walk_literal(value, "o0").references
+
+    assert len(reference.metadata) <= flytekit_values.MAX_NOTES
+    assert {"a", "b"}.isdisjoint(reference.metadata)
+    assert reference.metadata["c"] == ""
+
+
+def artifact(**partitions: str) -> str:
+    """What flytekit notes of an artifact."""
+    found = {key: artifact_id_pb2.LabelValue(static_value=v) for key, v in partitions.items()}
+    id = artifact_id_pb2.ArtifactID(partitions=artifact_id_pb2.Partitions(value=found))
+    return base64.b64encode(id.SerializeToString()).decode()
+
+
+@pytest.mark.parametrize(
+    ("noted", "partitions"),
+    [
+        (artifact(region="emea"), {"region": "emea"}),
+        (artifact(), {}),
+        ("", {}),
+        ("no base64", {}),
+        (base64.b64encode(b"\xff" * 9).decode(), {}),
+    ],
+)
+def test_partitions_are_not_the_users_notes(noted: str, partitions: dict[str, str]) -> None:
+    """Whatever stands under that key is flytekit's."""
+    value = blob("s3://x/1")
+    value.metadata.update({"_uap": noted, "team": "sales"})
+
+    (reference,) = literals.walk_literal(value, "o0").references
+
+    assert (reference.partitions, reference.metadata) == (partitions, {"team": "sales"})
+
+
+def test_a_partition_in_no_real_time_is_left_out() -> None:
+    """Protobuf takes any number of seconds."""
+    id = artifact_id_pb2.ArtifactID()
+    id.time_partition.value.time_value.seconds = 1 << 60
+    value = blob("s3://x/1")
+    value.metadata["_uap"] = base64.b64encode(id.SerializeToString()).decode()
+
+    (reference,) = literals.walk_literal(value, "o0").references
+
+    assert reference.partitions == {}
+
+
+def test_elements_share_their_declared_columns() -> None:
+    """A map task's pieces declare the same thousands of times."""
+    piece = structured_dataset(a=types_pb2.LiteralType(simple=types_pb2.INTEGER))
+
+    first, second = literals.walk_literal(collection(piece, piece), "o0").references
+
+    assert first.schema is not None
+    assert first.schema is second.schema
 
 
 def test_an_offloaded_literal_is_named_for_fetching() -> None:
@@ -375,14 +293,14 @@ def test_a_kind_of_literal_from_the_future_is_a_problem() -> None:
 @pytest.mark.parametrize(
     "literal",
     [
-        packed(b"\xc1"),
-        packed(b"\x92\x01"),
-        packed(b"\xdd\xff\xff\xff\xff" * 50),
-        packed(b"\x91" * 5_000 + b"\x01"),
-        packed(b"\x81\x90\x01"),
-        packed(b"\xa1\xff"),
+        packed(b"\xc1" + URI),
+        packed(b"\x93" + URI),
+        packed(b"\xdd\xff\xff\xff\xff" * 50 + URI),
+        packed(b"\x91" * 5_000 + URI),
+        packed(b"\x82\x91\x81\xa1a\xa1a\x01" + URI + URI),
+        packed(b"\x92\xa1\xff" + URI),
         packed({"path": "s3://x/1"}, tag="pickle"),
-        packed(b"\x90" * (literals.MAX_PACKED_BYTES + 1)),
+        packed(URI + b"\x90" * flytekit_values.MAX_PACKED_BYTES),
     ],
     ids=["never used", "cut off", "huge claims", "deep", "list as key", "not UTF-8", "tag", "long"],
 )
@@ -397,11 +315,10 @@ def test_what_cannot_be_unpacked_is_a_problem(literal: literals_pb2.Literal) -> 
 
 def test_without_msgpack_a_dataclass_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package is optional; what it would have read is unknown."""
+    value = packed({"path": "s3://x/1"})
     monkeypatch.setitem(__import__("sys").modules, "msgpack", None)
 
-    walked = literals.walk_literal(
-        Literal(scalar=Scalar(binary=literals_pb2.Binary(value=b"\x80", tag="msgpack"))), "o0"
-    )
+    walked = literals.walk_literal(value, "o0")
 
     assert walked.problems == ("o0 could not be read: the package msgpack is not installed",)
 
@@ -418,12 +335,38 @@ def test_a_uri_that_nobody_could_show_is_a_problem(uri: str) -> None:
 
 
 def test_problems_name_the_place_in_one_line() -> None:
-    """Keys come from outside, too."""
-    value = Literal(map=literals_pb2.LiteralMap(literals={"a\nb": packed(b"\xc1")}))
+    """Names come from outside, too; keys of dictionaries are the user's values."""
+    value = Literal(map=literals_pb2.LiteralMap(literals={"secret": packed(b"\xc1" + URI)}))
 
-    (problem,) = literals.walk_literal(collection(value), "o0").problems
+    (problem,) = literals.walk_literal(collection(value), "o\n0").problems
 
-    assert problem.startswith("o0[0].a?b could not be read")
+    assert problem.startswith("o?0[0].* could not be read")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x0a\x10secret-and-broken",
+        literals_pb2.LiteralMap(
+            literals={
+                "o0": packed({"secret": "://", "a": b"\xff"}, tag="secret"),
+                "o1": blob("s3://secret/\n"),
+                "o2": packed(b"\xc1secret://"),
+                "o3": Literal(map=literals_pb2.LiteralMap(literals={"secret": packed(b"\xc1")})),
+            }
+        ).SerializeToString(),
+    ],
+    ids=["no literals", "bad literals"],
+)
+def test_no_value_is_ever_shown(data: bytes) -> None:
+    """Inline literals may hold anything; what is said of them goes into logs."""
+    try:
+        said = "".join(literals.walk(literals.parse(data)).problems)
+    except ReadError as exc:
+        said = f"{exc} {exc.__cause__}"
+
+    assert said
+    assert "secret" not in said
 
 
 # ------------------------------------------------------------------------- bounds
@@ -437,6 +380,75 @@ def test_more_references_than_allowed_end_the_walk() -> None:
 
     assert len(walked.references) == 5
     assert walked.problems[0].startswith("over budget")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        collection(*[Literal()] * (literals.MAX_VALUES + 1)),
+        plain({"a": [None] * (literals.MAX_VALUES + 1), "b": "://"}),
+    ],
+    ids=["collection", "Struct"],
+)
+def test_more_values_than_allowed_end_the_walk(value: literals_pb2.Literal) -> None:
+    """Two bytes of protobuf are a value that takes a microsecond to look at."""
+    assert literals.walk_literal(value, "o0").problems[0].startswith("over budget")
+
+
+def test_what_holds_no_uri_is_not_walked() -> None:
+    """A large plain dictionary is no problem: it cannot refer to anything."""
+    large = packed(list(range(flytekit_values.MAX_PACKED_BYTES // 2)))
+    wide = plain({"a": [None] * (literals.MAX_VALUES + 1)})
+
+    assert literals.walk_literal(collection(large, wide), "o0") == Walked()
+
+
+def test_a_map_of_many_entries_is_cut_at_the_budget() -> None:
+    """The first ones in the order of their names are kept."""
+    found = {f"v{n:06}": blob(f"s3://x/{n}") for n in range(100_000)}
+    data = literals_pb2.LiteralMap(literals=found).SerializeToString()
+
+    walked = literals.walk(literals.parse(data))
+
+    assert len(walked.references) == literals.MAX_REFERENCES
+    assert walked.references[-1].uri == f"s3://x/{literals.MAX_REFERENCES - 1}"
+    assert walked.problems == ("over budget: there is more than may be looked at",)
+
+
+def test_a_literal_map_of_megabytes_is_not_parsed() -> None:
+    """Neither are 32 MB, whatever they hold."""
+    with pytest.raises(ReadError) as caught:
+        literals.parse(bytes(literals.MAX_BYTES + 1))
+
+    assert caught.value.reason == "too large"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": msgpack.ExtType(5, b"://" * 9), "f": {"path": "s3://x/1"}},
+        {"a": msgpack.Timestamp(1 << 33, 5), "f": {"path": "s3://x/1"}},
+        {"a": [math.nan, math.inf, (1 << 64) - 1, -(1 << 63)], "f": {"path": "s3://x/1"}},
+        {math.nan: 1, True: None, None: b"\xff", "f": {"path": "s3://x/1"}},
+        msgpack.packb({"f": {"path": "s3://x/0"}, "g": {"path": "s3://x/1"}}).replace(b"g", b"f"),
+    ],
+    ids=["extension", "timestamp", "numbers", "keys", "the same key twice"],
+)
+def test_odd_values_do_not_hide_the_rest(value: Any) -> None:
+    """Whatever msgpack can say besides texts and lists is passed over."""
+    assert uris(literals.walk_literal(packed(value), "o0")) == ["s3://x/1"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"\xd6\xff\x00\x00\x00", b"\xd7\xff" + b"\xff" * 8, b"\xc9\xff\xff\xff\xff\x01"],
+    ids=["cut off", "a time that is none", "a claim of gigabytes"],
+)
+def test_damaged_extensions_are_a_problem(value: bytes) -> None:
+    """The same for msgpack's own types of extension."""
+    walked = literals.walk_literal(packed(b"\x92" + URI + value), "o0")
+
+    assert walked.problems == ("o0 could not be read: it is not msgpack",)
 
 
 def test_a_deep_literal_is_a_problem() -> None:
@@ -459,20 +471,21 @@ def test_a_deep_struct_is_a_problem() -> None:
     inner = value.scalar.generic
     for _ in range(300):
         inner = inner.fields["a"].struct_value
+    inner.fields["path"].string_value = "s3://x/1"
 
     assert "deeper" in literals.walk_literal(value, "o0").problems[0]
 
 
 def test_a_deep_dictionary_is_a_problem() -> None:
     """The same for those in msgpack, which itself takes a thousand levels."""
-    value = packed(b"\x81\xa1a" * 300 + b"\x01")
+    value = packed(b"\x81\xa1a" * 300 + URI)
 
     assert "deeper" in literals.walk_literal(value, "o0").problems[0]
 
 
 def test_problems_are_bounded() -> None:
     """A million bad literals do not become a million lines."""
-    walked = literals.walk_literal(collection(*[packed(b"\xc1")] * 500), "o0")
+    walked = literals.walk_literal(collection(*[packed(b"\xc1" + URI)] * 500), "o0")
 
     assert len(walked.problems) == literals.MAX_PROBLEMS
 
@@ -489,6 +502,33 @@ def test_an_absurd_declaration_counts_as_none() -> None:
     (reference,) = literals.walk_literal(value, "o0").references
 
     assert reference.schema is None
+
+
+def test_a_declaration_that_is_wide_by_nesting_counts_as_none() -> None:
+    """Parts of columns count like columns."""
+    part = types_pb2.LiteralType(simple=types_pb2.INTEGER)
+    many = {f"c{n}": part for n in range(2000)}
+    wide = types_pb2.LiteralType(
+        simple=types_pb2.STRUCT, structure=types_pb2.TypeStructure(dataclass_type=many)
+    )
+
+    (narrow,) = literals.walk_literal(structured_dataset(a=wide), "o0").references
+    (absurd,) = literals.walk_literal(
+        structured_dataset(a=wide, b=wide, c=wide, d=wide, e=wide), "o0"
+    ).references
+
+    assert narrow.schema is not None
+    assert absurd.schema is None
+
+
+def test_different_declarations_are_bounded_together() -> None:
+    """Each piece may declare other columns; beyond a megabyte none are told."""
+    kind = types_pb2.LiteralType(simple=types_pb2.INTEGER)
+    pieces = [structured_dataset(**{f"{n}{'x' * 50_000}": kind}) for n in range(30)]
+
+    found = literals.walk_literal(collection(*pieces), "o0").references
+
+    assert sum(piece.schema is not None for piece in found) == 20
 
 
 # ------------------------------------------------------------------------ parsing
@@ -578,3 +618,89 @@ anything = st.recursive(
 def test_any_dictionary_can_be_walked(value: Any) -> None:
     """Users put whatever they like into dataclasses."""
     assert literals.walk_literal(packed(value), "o0").offloaded == ()
+
+
+# ------------------------------------------------------- all kinds, put in and found
+
+Made = tuple[literals_pb2.Literal, list[str]]
+"""A literal, and the URIs that were put into it."""
+
+
+def scalar(**value: Any) -> literals_pb2.Literal:
+    return Literal(scalar=Scalar(**value))
+
+
+def references_in(uri: str) -> st.SearchStrategy[literals_pb2.Literal]:
+    """Every way to refer to one URI."""
+    dataset = literals_pb2.StructuredDataset(uri=uri)
+    noted = {"path": uri, "metadata": {"a": "b"}}
+    ways = [
+        blob(uri),
+        blob(uri, "csv", multipart=True),
+        scalar(structured_dataset=dataset),
+        scalar(schema=literals_pb2.Schema(uri=uri)),
+        *(write(noted) for write in (packed, plain)),
+        *(write({"uri": uri, "file_format": ""}) for write in (packed, plain)),
+        *(write({"a": [{"remote_path": uri}, 1, {}], "b": "://"}) for write in (packed, plain)),
+        Literal(offloaded_metadata=literals_pb2.LiteralOffloadedMetadata(uri=uri)),
+    ]
+    return st.sampled_from(ways)
+
+
+paths = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=10)
+values: st.SearchStrategy[Made] = st.one_of(
+    paths.map(lambda path: f"s3://bucket/{path}").flatmap(
+        lambda uri: references_in(uri).map(lambda literal: (literal, [uri]))
+    ),
+    st.sampled_from(
+        [
+            Literal(),
+            scalar(none_type=literals_pb2.Void()),
+            scalar(primitive=literals_pb2.Primitive(string_value="s3://bucket/text")),
+            scalar(primitive=literals_pb2.Primitive(integer=1)),
+            packed({"a": "s3://bucket/text", "path": ["s3://bucket/text"]}),
+            plain({"a": "s3://bucket/text", "path": ["s3://bucket/text"]}),
+        ]
+    ).map(lambda literal: (literal, [])),
+)
+
+
+def put_together(made: list[Made], keys: list[str]) -> Made:
+    inside = [uri for _, uris in made for uri in uris]
+    if not keys:
+        return collection(*(literal for literal, _ in made)), inside
+    entries = dict(zip(keys, (literal for literal, _ in made), strict=True))
+    return Literal(map=literals_pb2.LiteralMap(literals=entries)), inside
+
+
+def in_union(made: Made) -> Made:
+    return scalar(union=literals_pb2.Union(value=made[0])), made[1]
+
+
+made_literals = st.recursive(
+    values,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5).map(lambda made: put_together(made, [])),
+        st.dictionaries(st.text(max_size=5), inner, min_size=1, max_size=5).map(
+            lambda made: put_together(list(made.values()), list(made))
+        ),
+        inner.map(in_union),
+    ),
+    max_leaves=30,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=5), made_literals, min_size=1, max_size=4))
+def test_what_was_put_in_is_found(variables: dict[str, Made]) -> None:
+    """Nothing is missing, nothing is invented, in whatever shape it travelled."""
+    made = {name: literal for name, (literal, _) in variables.items()}
+    data = literals_pb2.LiteralMap(literals=made).SerializeToString()
+
+    walked = literals.walk(literals.parse(data))
+
+    found = [*walked.references, *walked.offloaded]
+    assert walked.problems == ()
+    assert sorted((one.variable, one.uri) for one in found) == sorted(
+        (name, uri) for name, (_, uris) in variables.items() for uri in uris
+    )
