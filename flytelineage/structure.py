@@ -1,0 +1,256 @@
+"""What ran in an execution, and where it stands in the compiled workflow; pure.
+
+Node events are the authority on what ran. A compiled workflow, where one is known, adds
+what they do not say: which task stands at a node, who waits for whom, and what must have
+run although no event of it arrived.
+
+The words: a *task node* ran a task. A *wrapper* hands on what the nodes inside of it
+gave: start, end, sub-workflow, branch, gate, launch plan, and a dynamic node, although
+it runs a task as well. The *elements* of a map task are runs of it, no tasks of their own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+from flytelineage import naming
+from flytelineage.definitions import Definition, TaskDefinition, read_closure
+from flytelineage.dependencies import Dependencies, Seen
+from flytelineage.errors import ReadError
+from flytelineage.facts import Facts, Identifier, NodeFacts
+
+CACHE_HIT = "CACHE_HIT"
+
+
+def outcome(facts: Facts) -> str:
+    """The execution's phase, where its terminal event may have been lost.
+
+    SUCCEEDING, or the success of the end-node at the top, says as much.
+    """
+    if facts.ended_at is not None:
+        return facts.phase
+    ended = any(
+        node.succeeded and not node.parent and "end-node" in (node.spec_id, node.id)
+        for node in facts.nodes.values()
+    )
+    return "SUCCEEDED" if ended or facts.phase == "SUCCEEDING" else "RUNNING"
+
+
+def missing_events(facts: Facts) -> list[str]:
+    """What must have happened although no event of it was seen; empty when complete.
+
+    This is what events alone show; `Structure.missing` knows more.
+    """
+    lacking = [
+        f"node {node.id} has no terminal event"
+        for node in facts.nodes.values()
+        if not node.terminal
+    ]
+    starts = (node.spec_id or node.id for node in facts.nodes.values() if not node.parent)
+    if "start-node" not in starts:
+        lacking.append("no event of start-node")
+    return lacking
+
+
+class Structure:
+    """The nodes of one execution; each property is computed once.
+
+    Args:
+        facts: What the events say.
+        definition: The workflow's; `None` where only dynamic nodes told theirs.
+    """
+
+    def __init__(self, facts: Facts, definition: Definition | None = None) -> None:
+        self.facts = facts
+        self.definition = definition
+
+    @cached_property
+    def nodes(self) -> Mapping[str, NodeFacts]:
+        """Every node by id, with its task, where events or definitions name one."""
+        found = dict(self.facts.nodes)
+        for id, node in self.facts.nodes.items():
+            if naming.task_of(node) is None and (task := self._task_at(node)):
+                found[id] = replace(node, task=task)
+        return found
+
+    def _task_at(self, node: NodeFacts) -> Identifier | None:
+        """The task at a node that does not name it itself.
+
+        Array nodes never do, and from the cache they come without a task event.
+        """
+        if node.launch_plan is not None:
+            return None
+        defined = self.dependencies.node(node.id)
+        if defined is not None:
+            return defined.task
+        if node.is_array:
+            inside = (naming.task_of(self.facts.nodes[id]) for id in self._inside[node.id])
+            return next((task for task in inside if task), node.catalogued)
+        return node.catalogued
+
+    @cached_property
+    def _inside(self) -> Mapping[str, list[str]]:
+        """Ids of the nodes inside of each node."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for node in self.facts.nodes.values():
+            found[node.parent].append(node.id)
+        return found
+
+    @cached_property
+    def task_nodes(self) -> tuple[NodeFacts, ...]:
+        """The nodes that ran a task, in node order."""
+        found = (
+            node
+            for node in self.nodes.values()
+            if naming.task_of(node) is not None and node.launch_plan is None
+        )
+        return tuple(sorted(found, key=lambda node: naming.natural(node.id)))
+
+    @cached_property
+    def telling(self) -> tuple[NodeFacts, ...]:
+        """The task nodes whose inputs and outputs count, in node order.
+
+        Not the elements of a map task: what they read and wrote is told of it as a whole.
+        """
+        return tuple(
+            node
+            for node in self.task_nodes
+            if node.succeeded and node.id not in self.abandoned and not self.is_element(node)
+        )
+
+    def is_element(self, node: NodeFacts) -> bool:
+        """Whether the node is one of the runs of a map task."""
+        parent = self.nodes.get(node.parent)
+        return parent is not None and parent.is_array
+
+    @cached_property
+    def wrappers(self) -> frozenset[str]:
+        """Ids of the nodes that hand on what others wrote."""
+        return frozenset(
+            node.id
+            for node in self.nodes.values()
+            if (node.id in self._inside or node.is_parent) and not node.is_array
+        )
+
+    @cached_property
+    def abandoned(self) -> frozenset[str]:
+        """Ids of the nodes below an attempt of their parent that was not its last.
+
+        Each attempt makes its children anew, under ids of their own. Source: flyteidl
+        event.proto, NodeExecutionEvent.retry_group.
+        """
+        last = {id: self._last_attempt(id) for id in self._inside if id}
+        waiting = [
+            node.id
+            for node in self.facts.nodes.values()
+            if node.parent and _group(node) != last[node.parent]
+        ]
+        found: set[str] = set()
+        while waiting:
+            id = waiting.pop()
+            if id not in found:
+                found.add(id)
+                waiting.extend(self._inside.get(id, ()))
+        return frozenset(found)
+
+    def _last_attempt(self, parent: str) -> int:
+        """The attempt that decided; inline data does not say it, so the greatest seen."""
+        node = self.facts.nodes.get(parent)
+        if node is not None and node.attempt is not None:
+            return node.attempt
+        groups = [_group(self.facts.nodes[id]) for id in self._inside[parent]]
+        if node is not None:
+            groups += [attempt.number for attempt in node.attempts]
+        if node is not None and node.closure is not None:
+            groups.append(node.closure.attempt)
+        return max(groups)
+
+    @cached_property
+    def start(self) -> NodeFacts | None:
+        """The node whose outputs are the workflow's inputs."""
+        for node in self.nodes.values():
+            if not node.parent and "start-node" in (node.spec_id, node.id):
+                return node
+        return None
+
+    # ---------------------------------------------------------------------- places
+
+    def place(self, node: NodeFacts) -> str:
+        """Spec node ids from the top; inside a dynamic node or an array it ends at that."""
+        parts: list[str] = []
+        seen: set[str] = set()
+        current: NodeFacts | None = node
+        while current is not None and current.id not in seen:
+            seen.add(current.id)
+            if current is not node and (current.is_dynamic or current.is_array):
+                parts.clear()
+            parts.append(current.spec_id or current.id)
+            current = self.nodes.get(current.parent)
+        return "/".join(reversed(parts))
+
+    @cached_property
+    def paths(self) -> Mapping[str, set[str]]:
+        """The places of each task in this execution, by its Flyte name."""
+        paths: dict[str, set[str]] = defaultdict(set)
+        for node in self.nodes.values():
+            if task := naming.task_of(node):
+                paths[task.name].add(self.place(node))
+        return paths
+
+    def is_multiple(self, name: str) -> bool:
+        """Whether the task of this Flyte name stands at several nodes."""
+        defined = self.definition is not None and name in self.definition.multiple
+        return defined or len(self.paths.get(name, ())) > 1
+
+    # ----------------------------------------------------------------- definitions
+
+    @cached_property
+    def closures(self) -> Mapping[str, Definition]:
+        """What the last attempt of each dynamic node made, where an event told it."""
+        found = {}
+        for node in self.facts.nodes.values():
+            made = node.closure
+            if made is None or (node.attempt is not None and node.attempt != made.attempt):
+                continue
+            try:
+                found[node.id] = read_closure(made.compiled)
+            except ReadError:
+                continue  # the same as an event that was too large
+        return found
+
+    @cached_property
+    def dependencies(self) -> Dependencies:
+        """Who waits for whom, as far as definitions are known."""
+        seen = (
+            Seen(
+                id=node.id,
+                spec_id=node.spec_id or node.id,
+                parent=node.parent,
+                made=self.closures.get(node.id),
+                runs_task=naming.task_of(node) is not None and node.launch_plan is None,
+                whole=node.phase == "SUCCEEDED" and node.cache_status != CACHE_HIT,
+            )
+            for node in self.facts.nodes.values()
+            if node.id not in self.abandoned
+        )
+        return Dependencies(seen, self.definition)
+
+    def template(self, task: Identifier) -> TaskDefinition | None:
+        """The registered task, from the workflow's definition or a dynamic node's."""
+        for definition in (self.definition, *self.closures.values()):
+            if definition is not None and task in definition.tasks:
+                return definition.tasks[task]
+        return None
+
+    def missing(self) -> Iterator[str]:
+        """What must have happened although no event of it was seen."""
+        yield from missing_events(self.facts)
+        if outcome(self.facts) == "SUCCEEDED":
+            yield from self.dependencies.missing()
+
+
+def _group(node: NodeFacts) -> int:
+    return int(node.retry_group) if node.retry_group.isdecimal() else 0
