@@ -20,20 +20,15 @@ from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
 from flytelineage import literals, naming
+from flytelineage.definition_keys import definition_key
+from flytelineage.definitions import Definition, read_schedule, read_workflow
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import ReadError
 from flytelineage.facts import Facts, Literals, NodeFacts
-from flytelineage.flow import (
-    Collected,
-    Read,
-    abandoned,
-    outcome,
-    start_node,
-    task_nodes,
-    wrappers,
-)
+from flytelineage.flow import Collected, Read
 from flytelineage.lineage import pipeline_key
 from flytelineage.literals import Reference
+from flytelineage.structure import Structure, outcome
 
 MISSING_TRIES = 3
 """How often an object must be missing before it counts as never written."""
@@ -76,6 +71,9 @@ class Registry(Protocol):
 
     def places(self, pipeline: PipelineId) -> Places:
         """Where the pipeline's tasks stand."""
+
+    def definitions(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """What FlyteAdmin said of versions, as far as it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +169,9 @@ class Collector(LoggingConfigurable):
         Raises:
             Unavailable: Only when `patient`: build again later.
         """
-        read = _Rounds(self, reader, now, patient).read(_wanted(facts))
+        definition, schedule = self._defined(facts, registry)
+        structure = Structure(facts, definition)
+        read = _Rounds(self, reader, now, patient).read(_wanted(structure))
         pipeline, source = _identify(facts, pinned)
         keys = {key for one in read.values() for key in _raw_keys(one.references)}
         if pipeline is not None:
@@ -183,6 +183,8 @@ class Collector(LoggingConfigurable):
             pipeline=pipeline,
             name_source=source,
             pipeline_known=pipeline is not None and pipeline_key(pipeline) in locations,
+            definition=definition,
+            schedule=schedule,
             inputs={wanted.node: one for wanted, one in read.items() if wanted.side == "inputs"},
             outputs={wanted.node: one for wanted, one in read.items() if wanted.side == "outputs"},
             workflow_outputs=next((one for w, one in read.items() if w.side == "result"), Read()),
@@ -191,6 +193,20 @@ class Collector(LoggingConfigurable):
             multiple=places.multiple if places else frozenset(),
             retire=_to_retire(places, facts.execution) if places else frozenset(),
         )
+
+    def _defined(self, facts: Facts, registry: Registry) -> tuple[Definition | None, str]:
+        """The compiled workflow and when it runs by itself, as far as FlyteAdmin told."""
+        instance = facts.execution.instance
+        workflow = facts.workflow and definition_key("workflow", facts.workflow, instance)
+        plan = facts.launch_plan and definition_key("launch_plan", facts.launch_plan, instance)
+        keys = [key for key in (workflow, plan) if key]
+        known = registry.definitions(keys) if keys else {}
+        try:
+            definition = read_workflow(known[workflow]) if workflow in known else None
+            return definition, read_schedule(known[plan]) if plan in known else ""
+        except ReadError as exc:
+            self.log.warning("What FlyteAdmin said of %s: %s", facts.execution, exc)
+            return None, ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +219,15 @@ class _Wanted:
     written_at: datetime | None
 
 
-def _wanted(facts: Facts) -> list[_Wanted]:
-    """Both sides of each task that succeeded and counts, and what went in and out at the top."""
-    wanted, wrapping, unused = [], wrappers(facts), abandoned(facts)
-    for node in task_nodes(facts):
-        if node.succeeded and node.id not in unused:
-            wanted.append(_Wanted(node.id, "inputs", node.inputs, node.ended_at))
-            if node.id not in wrapping:
-                wanted.append(_Wanted(node.id, "outputs", _outputs(node), node.ended_at))
-    start = start_node(facts)
+def _wanted(structure: Structure) -> list[_Wanted]:
+    """Both sides of each task that succeeded and counts, and what went in and out at the top.
+
+    Of wrappers only those that run a task have outputs that nobody else tells.
+    """
+    wanted, facts, start = [], structure.facts, structure.start
+    for node in structure.telling:
+        wanted.append(_Wanted(node.id, "inputs", node.inputs, node.ended_at))
+        wanted.append(_Wanted(node.id, "outputs", _outputs(node), node.ended_at))
     if start is not None and start.outputs:
         wanted.append(_Wanted(start.id, "outputs", start.outputs, start.ended_at))
     if outcome(facts) == "SUCCEEDED" and facts.outputs:

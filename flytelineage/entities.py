@@ -488,7 +488,8 @@ class Run(Entity):
     overwrite, so it is emitted whole.
 
     Attributes:
-        upstream: Runs of the same execution whose data this one read.
+        parent: Of an attempt its execution; of an execution the one that launched it.
+        upstream: Runs of the same execution that this one waited for.
         inputs, outputs: Datasets of this run; for an execution those of the workflow.
         cache_status: As Flyte says it, e.g. `CACHE_HIT`; `None` without a cache.
     """

@@ -211,13 +211,23 @@ def fold(execution: ExecutionId, events: Iterable[Event]) -> Facts:
             slot = nodes.setdefault(said.id.node_id, _Slot())
             _fold_node(slot, said, around, event, stamp)
             _fold_launch(workflow, around, stamp)
-        else:
+        elif not _stands_for_nothing(said):
             node_id = said.parent_node_execution_id.node_id
             nodes.setdefault(node_id, _Slot())
             key = said.retry_attempt, _identifier(said.task_id)
             slot = attempts.setdefault(node_id, {}).setdefault(key, _Slot())
             _fold_attempt(slot, said, event, stamp)
     return _facts(execution, workflow, nodes, attempts)
+
+
+def _stands_for_nothing(said: Any) -> bool:
+    """Whether a task event is about a task and a node that do not exist.
+
+    Array nodes of event version 1 make up ids for the elements that they queue or abort.
+    Source: flytepropeller pkg/controller/nodes/array, handler.go and event_recorder.go.
+    """
+    made_up = f"{said.parent_node_execution_id.node_id}-{said.retry_attempt}"
+    return bool(said.task_id.name == made_up and said.task_type == "k8s-array")
 
 
 # --------------------------------------------------------------------- the joins

@@ -1,4 +1,4 @@
-"""What happened in an execution: which node ran which task, and what it read and wrote.
+"""The way of data and of waiting through an execution: who read, wrote and waited for what.
 
 The producer of a piece of data is the task that succeeded, whose outputs hold it and
 whose known inputs do not. Wherever that cannot be told, nobody is. Pure: what had to be
@@ -7,18 +7,25 @@ fetched comes in as `Collected`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 from flytelineage import naming
-from flytelineage.entities import DatasetId, ExecutionId, PipelineId, TaskId
+from flytelineage.dataset_names import Names
+from flytelineage.definitions import Definition
+from flytelineage.entities import DatasetId, Evidence, ExecutionId, PipelineId, TaskId
 from flytelineage.facts import Facts, NodeFacts
 from flytelineage.literals import Reference
+from flytelineage.structure import CACHE_HIT, Structure
 
-CACHE_HIT = "CACHE_HIT"
+MAX_ORDERED = 100
+"""Tasks after which one is told to come by the order of events alone; of more than that,
+order says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class Collected:
     Attributes:
         pipeline: The pipeline's id; `None` when nothing names it.
         pipeline_known: Whether a successful execution has made the pipeline known.
+        definition: The compiled workflow, where FlyteAdmin gave it.
+        schedule: When the launch plan runs by itself, e.g. `cron: 0 5 * * *`.
         inputs, outputs: By node id, of the nodes whose literals count.
         workflow_outputs: What the workflow returned.
         locations: Raw-output keys that somebody registered, with the dataset.
@@ -52,6 +61,8 @@ class Collected:
     pipeline: PipelineId | None = None
     name_source: naming.NameSource | None = None
     pipeline_known: bool = False
+    definition: Definition | None = None
+    schedule: str = ""
     inputs: Mapping[str, Read] = field(default_factory=dict)
     outputs: Mapping[str, Read] = field(default_factory=dict)
     workflow_outputs: Read = Read()
@@ -59,83 +70,6 @@ class Collected:
     seen: frozenset[ExecutionId] = frozenset()
     multiple: frozenset[str] = frozenset()
     retire: frozenset[str] = frozenset()
-
-
-# --------------------------------------------------------------------- the nodes
-
-
-def outcome(facts: Facts) -> str:
-    """The execution's phase, where its terminal event may have been lost.
-
-    SUCCEEDING, or the success of the end-node at the top, says as much.
-    """
-    if facts.ended_at is not None:
-        return facts.phase
-    ended = any(
-        node.succeeded and not node.parent and "end-node" in (node.spec_id, node.id)
-        for node in facts.nodes.values()
-    )
-    return "SUCCEEDED" if ended or facts.phase == "SUCCEEDING" else "RUNNING"
-
-
-def missing_events(facts: Facts) -> list[str]:
-    """What must have happened although no event of it was seen; empty when complete."""
-    lacking = [
-        f"node {node.id} has no terminal event"
-        for node in facts.nodes.values()
-        if not node.terminal
-    ]
-    starts = (node.spec_id or node.id for node in facts.nodes.values() if not node.parent)
-    if "start-node" not in starts:
-        lacking.append("no event of start-node")
-    return lacking
-
-
-def task_nodes(facts: Facts) -> Iterator[NodeFacts]:
-    """The nodes that ran a task: only they read data."""
-    for node in facts.nodes.values():
-        if naming.task_of(node) is not None and node.launch_plan is None:
-            yield node
-
-
-def wrappers(facts: Facts) -> frozenset[str]:
-    """Ids of the nodes that hand on what others wrote.
-
-    Start, end, sub-workflow, branch, gate and launch plan run no task; a dynamic node
-    runs one, but its outputs are those of its children.
-    """
-    parents = {node.parent for node in facts.nodes.values()}
-    return frozenset(n.id for n in facts.nodes.values() if n.id in parents or n.is_parent)
-
-
-def abandoned(facts: Facts) -> frozenset[str]:
-    """Ids of the nodes below an attempt of their parent that was not its last.
-
-    Each attempt makes its children anew, under ids of their own. Source: flyteidl
-    event.proto, NodeExecutionEvent.retry_group.
-    """
-    last: dict[str, int] = {}
-    for node in facts.nodes.values():
-        last[node.parent] = max(_group(node), last.get(node.parent, 0))
-    found = {node.id for node in facts.nodes.values() if _group(node) < last[node.parent]}
-    while below := {n.id for n in facts.nodes.values() if n.parent in found} - found:
-        found |= below
-    return frozenset(found)
-
-
-def _group(node: NodeFacts) -> int:
-    return int(node.retry_group) if node.retry_group.isdecimal() else 0
-
-
-def start_node(facts: Facts) -> NodeFacts | None:
-    """The node whose outputs are the workflow's inputs."""
-    for node in facts.nodes.values():
-        if not node.parent and "start-node" in (node.spec_id, node.id):
-            return node
-    return None
-
-
-# ------------------------------------------------------------------ what they did
 
 
 class Use(NamedTuple):
@@ -153,31 +87,37 @@ class DataFlow:
         locations: Raw-output keys that this execution is the first to name.
         waiting: Raw-output keys without a name that were met so far.
         orphans: Those of them that this execution itself must have written.
+        mistakes: What is wrong with the operator's own rules, as far as they were asked.
     """
 
-    def __init__(self, facts: Facts, known: Collected, pipeline: PipelineId) -> None:
-        self.facts = facts
+    def __init__(
+        self,
+        structure: Structure,
+        known: Collected,
+        pipeline: PipelineId,
+        *,
+        names: Names,
+        infer_order: bool = False,
+    ) -> None:
+        self.structure = structure
+        self.facts: Facts = structure.facts
         self.known = known
         self.pipeline = pipeline
+        self.names = names
+        self.infer_order = infer_order
         self.locations: dict[str, DatasetId] = {}
         self.waiting: set[str] = set()
         self.orphans: set[str] = set()
+        self.mistakes: set[str] = set()
+        self._adopted: dict[str, list[tuple[Reference, str]]] = defaultdict(list)
         self._register()
 
     # ------------------------------------------------------------ nodes and tasks
 
-    @cached_property
+    @property
     def nodes(self) -> tuple[NodeFacts, ...]:
         """The nodes that ran a task, in node order."""
-        return tuple(sorted(task_nodes(self.facts), key=lambda node: naming.natural(node.id)))
-
-    @cached_property
-    def _wrappers(self) -> frozenset[str]:
-        return wrappers(self.facts)
-
-    @cached_property
-    def _abandoned(self) -> frozenset[str]:
-        return abandoned(self.facts)
+        return self.structure.task_nodes
 
     @cached_property
     def nodes_by_task(self) -> dict[TaskId, list[NodeFacts]]:
@@ -187,38 +127,16 @@ class DataFlow:
             found[self.task_id(node)].append(node)
         return found
 
-    @cached_property
-    def paths(self) -> dict[str, set[str]]:
-        """The places of each task in this execution, by its Flyte name."""
-        paths: dict[str, set[str]] = defaultdict(set)
-        for node in self.facts.nodes.values():
-            if task := naming.task_of(node):
-                paths[task.name].add(self._path(node))
-        return paths
-
-    def _path(self, node: NodeFacts) -> str:
-        """Spec node ids from the top; below a dynamic node or an array it ends at that."""
-        parts: list[str] = []
-        seen: set[str] = set()
-        current: NodeFacts | None = node
-        while current is not None and current.id not in seen:
-            seen.add(current.id)
-            if current is not node and (current.is_dynamic or current.is_array):
-                parts.clear()
-            parts.append(current.spec_id or current.id)
-            current = self.facts.nodes.get(current.parent)
-        return "/".join(reversed(parts))
-
     def is_multiple(self, name: str) -> bool:
         """Whether the task of this Flyte name is told per place."""
-        return name in self.known.multiple or len(self.paths[name]) > 1
+        return name in self.known.multiple or self.structure.is_multiple(name)
 
     def task_id(self, node: NodeFacts) -> TaskId:
         """The task that a node ran, with its place where it has several."""
         task = naming.task_of(node)
         if task is None:
             raise ValueError(f"Node {node.id} runs no task")
-        place = self._path(node) if self.is_multiple(task.name) else ""
+        place = self.structure.place(node) if self.is_multiple(task.name) else ""
         return TaskId(pipeline=self.pipeline, name=task.name, place=place)
 
     # ------------------------------------------------------------------ who wrote
@@ -236,12 +154,12 @@ class DataFlow:
 
         A task may return what it was given: that it did not write. While its inputs are
         not known, only a path that names the node shows that it wrote; those of a cache
-        hit never are where Flyte sends literals inline.
+        hit never are where Flyte sends literals inline. A dynamic node returns what its
+        children wrote, so there too the path must name it.
         """
-        if not node.succeeded or node.id in self._wrappers or node.id in self._abandoned:
-            return
         given = {_key(reference.uri) for reference in self._references(self.known.inputs, node)}
-        sure = self._known_whole(self.known.inputs, node)
+        wraps = node.id in self.structure.wrappers
+        sure = self._known_whole(self.known.inputs, node) and not wraps
         for reference in self._references(self.known.outputs, node):
             key = _key(reference.uri)
             if key not in given and (sure or self._owns(node, reference.uri)):
@@ -268,22 +186,57 @@ class DataFlow:
 
     def _register(self) -> None:
         """Give a name to all raw output that this execution is the first to have."""
-        for node in self.nodes:
-            artifacts = naming.artifacts(node.interface, self.pipeline)
+        for node in self.structure.telling:
+            artifacts = self._artifacts(node)
             task = self.task_id(node).local
             for reference, key in self._held(node):
                 if naming.raw_output(reference.uri) is None or key in self.known.locations:
                     continue
                 if self.fetched(node) and node.origin and node.origin.execution in self.known.seen:
                     continue
+                named = artifacts.get(reference.variable)
                 default = naming.task_output(self.pipeline, task, reference.variable)
-                self.locations.setdefault(key, artifacts.get(reference.variable, default))
+                self.locations.setdefault(key, named or default)
+        self._adopt()
+
+    def _artifacts(self, node: NodeFacts) -> Mapping[str, DatasetId]:
+        """Names that the task's author gave to its outputs."""
+        task = naming.task_of(node)
+        template = self.structure.template(task) if task and not node.interface else None
+        interface = node.interface or (template.interface if template else b"")
+        return naming.artifacts(interface, self.pipeline)
+
+    def _adopt(self) -> None:
+        """Name what a dynamic node wrote itself, and handed to nodes that it made.
+
+        No output of it holds that data, but the path says who wrote it. It goes by the
+        name of the input that it became.
+        """
+        name = self.facts.execution.name
+        parents = {f"{name}-{n.id}": n for n in self.structure.telling if self._wraps(n)}
+        for node in self.structure.telling if parents else ():
+            for reference in self._references(self.known.inputs, node):
+                raw = naming.raw_output(reference.uri)
+                parent = parents.get(raw.owner.rpartition("-")[0]) if raw else None
+                if raw is None or parent is None or raw.key in self.known.locations:
+                    continue
+                if raw.key not in self.locations:
+                    task = self.task_id(parent).local
+                    self.locations[raw.key] = naming.task_output(
+                        self.pipeline, task, reference.variable
+                    )
+                    self._adopted[parent.id].append((reference, raw.key))
+
+    def _wraps(self, node: NodeFacts) -> bool:
+        return node.id in self.structure.wrappers
 
     def name(self, uri: str) -> DatasetId | None:
         """The dataset at a URI; `None` while nobody has registered it."""
         raw = naming.raw_output(uri)
         if raw is None:
-            return naming.dataset_id(uri)
+            decision = self.names.decide(uri)
+            self.mistakes.update(decision.problems)
+            return decision.dataset
         dataset = self.known.locations.get(raw.key) or self.locations.get(raw.key)
         if dataset is None:
             self.waiting.add(raw.key)
@@ -299,8 +252,7 @@ class DataFlow:
                 Use(reference, _key(reference.uri), self.name(reference.uri))
                 for reference in self._references(self.known.inputs, node)
             )
-            for node in self.nodes
-            if node.succeeded and node.id not in self._abandoned
+            for node in self.structure.telling
         }
 
     @cached_property
@@ -308,24 +260,43 @@ class DataFlow:
         """What each succeeded task produced or took from the cache, by node id."""
         return {
             node.id: tuple(
-                Use(reference, key, self.name(reference.uri)) for reference, key in self._held(node)
+                Use(reference, key, self.name(reference.uri))
+                for reference, key in (*self._held(node), *self._adopted.get(node.id, ()))
             )
-            for node in self.nodes
+            for node in self.structure.telling
         }
+
+    # ------------------------------------------------------------------ who waited
 
     @cached_property
     def _producers(self) -> dict[str, list[NodeFacts]]:
         """The nodes that produced each piece of data, by key."""
         producers: dict[str, list[NodeFacts]] = defaultdict(list)
-        for node in self.nodes:
+        for node in self.structure.telling:
             for key in sorted({use.key for use in self.writes[node.id]}):
                 producers[key].append(node)
         return producers
 
-    def upstream(self, node: NodeFacts) -> Iterator[NodeFacts]:
+    @cached_property
+    def upstream(self) -> dict[str, dict[str, set[Evidence]]]:
+        """What each succeeded task waited for: node ids, and what says so, by node id."""
+        return {node.id: self._upstream(node) for node in self.structure.telling}
+
+    def _upstream(self, node: NodeFacts) -> dict[str, set[Evidence]]:
+        found: dict[str, set[Evidence]] = defaultdict(set)
+        for producer in self._sources(node):
+            found[producer.id].add(Evidence.DATA)
+        for id in self.structure.dependencies.upstream(node.id):
+            found[id].add(Evidence.DEFINITION)
+        if self.infer_order and not found and not self.structure.dependencies.knows(node.id):
+            for before in self._levels[node.parent].just_before(node):
+                found[before.id].add(Evidence.ORDER)
+        return found
+
+    def _sources(self, node: NodeFacts) -> Iterator[NodeFacts]:
         """The nodes that produced what this one read, each once."""
         found = {}
-        for use in self.reads.get(node.id, ()):
+        for use in self.reads[node.id]:
             producers = self._producers.get(use.key, [])
             done = [producer for producer in producers if _before(producer, node)]
             # Raw output is written once; any other URI may have been there before, and
@@ -336,19 +307,52 @@ class DataFlow:
         found.pop(node.id, None)
         yield from found.values()
 
+    @cached_property
+    def _levels(self) -> dict[str, _Level]:
+        """The tasks of each graph level, by the id of the node around them."""
+        levels: dict[str, list[NodeFacts]] = defaultdict(list)
+        for node in self.structure.telling:
+            levels[node.parent].append(node)
+        return {parent: _Level(nodes) for parent, nodes in levels.items()}
+
     def complete(self, node: NodeFacts) -> bool:
         """Whether all that the node read and wrote is known, and by name."""
         uses = (*self.reads[node.id], *self.writes[node.id])
         return (
             self._known_whole(self.known.inputs, node)
-            and (node.id in self._wrappers or self._known_whole(self.known.outputs, node))
+            and (self._wraps(node) or self._known_whole(self.known.outputs, node))
             and all(use.dataset is not None for use in uses)
         )
 
     def inputs(self) -> tuple[Reference, ...]:
         """What the workflow was given."""
-        start = start_node(self.facts)
+        start = self.structure.start
         return self._references(self.known.outputs, start) if start else ()
+
+
+class _Level:
+    """The tasks of one graph level in the order in which they ended."""
+
+    def __init__(self, nodes: Iterable[NodeFacts]) -> None:
+        timed = [(n.ended_at, n.queued_at, n) for n in nodes if n.ended_at and n.queued_at]
+        timed.sort(key=lambda item: (item[0], item[2].id))
+        self._nodes = [node for _, _, node in timed]
+        self._ends = [ended for ended, _, _ in timed]
+        self._last_queued = list(accumulate((queued for _, queued, _ in timed), max))
+
+    def just_before(self, node: NodeFacts) -> list[NodeFacts]:
+        """Who was over before the node began, and before nobody else who was.
+
+        Whoever ended before another one of them began is before the node through that
+        one: what is left is the transitive reduction.
+        """
+        if node.queued_at is None:
+            return []
+        over = bisect_left(self._ends, node.queued_at)
+        if not over:
+            return []
+        first = bisect_left(self._ends, self._last_queued[over - 1])
+        return self._nodes[first:over] if over - first <= MAX_ORDERED else []
 
 
 def _key(uri: str) -> str:

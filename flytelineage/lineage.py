@@ -1,8 +1,9 @@
 """`build_lineage()`: from facts and what was collected for them to lineage; pure.
 
-An edge is told when something shows it: here, that the same URI was written by one
-task and read by another. What could not be read, or has no name yet, leaves an edge
-out and marks the task's io as incomplete; it never makes an edge up.
+An edge is told when something shows it, and says what: that the same URI was written by
+one task and read by another, or that the compiled workflow has it so. What could not be
+read, or has no name yet, leaves an edge out and marks the task's io as incomplete; it
+never makes an edge up.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 
 from flytelineage import naming
+from flytelineage.dataset_names import Names
+from flytelineage.definitions import TaskDefinition, descriptions
 from flytelineage.entities import (
     IO,
     Dataset,
@@ -20,7 +24,10 @@ from flytelineage.entities import (
     Edge,
     Evidence,
     Lineage,
+    Logic,
     Operation,
+    Owner,
+    Ownership,
     Pipeline,
     PipelineId,
     Properties,
@@ -31,12 +38,43 @@ from flytelineage.entities import (
     TaskId,
     Version,
 )
-from flytelineage.facts import AttemptFacts, Facts, NodeFacts
-from flytelineage.flow import Collected, DataFlow, Use, missing_events, outcome
+from flytelineage.facts import AttemptFacts, Facts, Identifier, NodeFacts
+from flytelineage.flow import Collected, DataFlow, Use
 from flytelineage.literals import Reference
+from flytelineage.structure import Structure, outcome
 
 MAX_PROBLEMS = 50
 """Lines kept of what could not be read."""
+
+
+EAGER_LABEL = "eager-exec"
+"""Holds the name of the execution whose eager task launched this one.
+
+Source: flytekit core/constants.py, EAGER_TAG_KEY."""
+
+SINGLE_TASK = ".flytegen."
+"""Begins the name of the workflow that FlyteAdmin makes of a task that is run alone.
+
+Source: flyteadmin pkg/manager/impl/util/single_task_execution.go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an operator decides about lineage; see `LineageBuilder`.
+
+    Attributes:
+        infer_order: Whether the order of events is told where nothing better is known.
+        owner_label: The label of executions that names owners; empty for none.
+        owner_principal: Whether who started an execution is an owner.
+    """
+
+    names: Names = field(default_factory=Names)
+    infer_order: bool = False
+    owner_label: str = ""
+    owner_principal: bool = False
+
+
+DEFAULT_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +96,7 @@ class Build:
     written: Mapping[DatasetId, tuple[Reference, ...]] = field(default_factory=dict)
 
 
-def build_lineage(facts: Facts, collected: Collected) -> Build:
+def build_lineage(facts: Facts, collected: Collected, rules: Rules = Rules()) -> Build:
     """All that one execution tells.
 
     An unsuccessful execution whose pipeline is only guessed tells nothing until a
@@ -74,7 +112,7 @@ def build_lineage(facts: Facts, collected: Collected) -> Build:
             _heading(facts, collected, phase),
             waiting=frozenset({pipeline_key(collected.pipeline)}),
         )
-    builder = _Builder(facts, collected, collected.pipeline, phase)
+    builder = _Builder(facts, collected, collected.pipeline, rules, phase)
     return builder.build_running() if phase == "RUNNING" else builder.build()
 
 
@@ -97,12 +135,18 @@ def _heading(facts: Facts, collected: Collected, phase: str) -> Lineage:
 class _Builder:
     """Builds the lineage of one execution; each property is computed once."""
 
-    def __init__(self, facts: Facts, known: Collected, pipeline: PipelineId, phase: str) -> None:
+    def __init__(
+        self, facts: Facts, known: Collected, pipeline: PipelineId, rules: Rules, phase: str
+    ) -> None:
         self.facts = facts
         self.known = known
         self.pipeline = pipeline
+        self.rules = rules
         self.phase = phase
-        self.flow = DataFlow(facts, known, pipeline)
+        self.structure = Structure(facts, known.definition)
+        self.flow = DataFlow(
+            self.structure, known, pipeline, names=rules.names, infer_order=rules.infer_order
+        )
 
     def build(self) -> Build:
         """The entities first: what has no name is known once they were made."""
@@ -110,7 +154,7 @@ class _Builder:
         runs = (self._execution_run(), *self._task_runs())
         lineage = _heading(self.facts, self.known, self.phase).model_copy(
             update={
-                "partial": bool(missing_events(self.facts) or self.flow.orphans),
+                "partial": bool(self.flow.orphans or next(self.structure.missing(), None)),
                 "incomplete": self._problems(),
                 "pipelines": (self._pipeline(),),
                 "tasks": tasks,
@@ -123,7 +167,7 @@ class _Builder:
             lineage=lineage,
             locations={**self.flow.locations, **known},
             waiting=frozenset(self.flow.waiting),
-            places={name: self.flow.is_multiple(name) for name in self.flow.paths},
+            places={name: self.flow.is_multiple(name) for name in self.structure.paths},
             written=self._written() if self.succeeded else {},
         )
 
@@ -147,16 +191,35 @@ class _Builder:
     # --------------------------------------------------------------------- entities
 
     def _pipeline(self) -> Pipeline:
-        launch_plan = self.facts.launch_plan
-        custom = {"name_source": str(self.known.name_source)}
-        if launch_plan is not None:
-            custom["launch_plan"] = launch_plan.name
+        launch_plan, workflow = self.facts.launch_plan, self.facts.workflow
+        custom = {
+            "name_source": str(self.known.name_source),
+            "launch_plan": launch_plan.name if launch_plan else "",
+            "schedule": self.known.schedule,
+        }
+        definition = self.known.definition
         return Pipeline.of(
             self.pipeline,
             as_of=self.facts.started_at,
-            properties=Properties(name=self.pipeline.name, custom=custom),
-            kind="workflow",
+            properties=Properties(
+                name=self.pipeline.name,
+                description=(definition.description if definition else "") or None,
+                custom={name: value for name, value in custom.items() if value},
+            ),
+            version=Version(version=workflow.version) if workflow and workflow.version else None,
+            ownership=self._ownership,
+            kind="single task" if self.pipeline.name.startswith(SINGLE_TASK) else "workflow",
         )
+
+    @cached_property
+    def _ownership(self) -> Ownership | None:
+        """The owners, as far as the operator says where they stand."""
+        named = self.facts.labels.get(self.rules.owner_label, "") if self.rules.owner_label else ""
+        ids = [id.strip() for id in named.split(",")]
+        if self.rules.owner_principal:
+            ids.append(self.facts.principal)
+        owners = tuple(Owner(id=id) for id in dict.fromkeys(ids) if id)
+        return Ownership(owners=owners) if owners else None
 
     def _tasks(self) -> tuple[Task, ...]:
         tasks = [self._task(id, nodes) for id, nodes in self.flow.nodes_by_task.items()]
@@ -169,14 +232,17 @@ class _Builder:
             )
             for name in self.known.retire
             # The word of a failed execution could not take back a success's edges.
-            if self.succeeded and name in self.flow.paths and self.flow.is_multiple(name)
+            if self.succeeded and name in self.structure.paths and self.flow.is_multiple(name)
         )
         return tuple(sorted(tasks, key=lambda task: task.urn))
 
     def _task(self, id: TaskId, nodes: list[NodeFacts]) -> Task:
         task = naming.task_of(nodes[-1])
+        template = self._template(task)
         attempts = [attempt for node in nodes for attempt in node.attempts]
         types = [attempt.task_type for attempt in attempts if attempt.task_type]
+        if template and template.type:
+            types.append(template.type)
         links = [link for attempt in attempts for link in attempt.links]
         spec_ids = sorted({node.spec_id or node.id for node in nodes}, key=naming.natural)
         return Task.of(
@@ -188,9 +254,14 @@ class _Builder:
                 custom={"node": ", ".join(spec_ids)},
             ),
             version=Version(version=task.version) if task and task.version else None,
+            ownership=self._ownership,
             kind=types[-1] if types else None,
             io=self._io(nodes) if self.succeeded else None,
+            logic=_logic(template) if template else None,
         )
+
+    def _template(self, task: Identifier | None) -> TaskDefinition | None:
+        return self.structure.template(task) if task else None
 
     def _io(self, nodes: list[NodeFacts]) -> IO | None:
         """The union of what the nodes of one task read, wrote and waited for.
@@ -201,15 +272,17 @@ class _Builder:
         if not ran:
             return None
         own = self.flow.task_id(ran[0])
-        upstream = {
-            self.flow.task_id(producer) for node in ran for producer in self.flow.upstream(node)
-        }
+        upstream: dict[TaskId, set[Evidence]] = defaultdict(set)
+        for node in ran:
+            for id, evidence in self.flow.upstream[node.id].items():
+                upstream[self.flow.task_id(self.structure.nodes[id])] |= evidence
+        upstream.pop(own, None)
         return IO(
             inputs=_edges(use for node in ran for use in self.flow.reads[node.id]),
             outputs=_edges(use for node in ran for use in self.flow.writes[node.id]),
             upstream=tuple(
-                TaskEdge(task=task, evidence=(Evidence.DATA,))
-                for task in sorted(upstream - {own}, key=str)
+                TaskEdge(task=task, evidence=tuple(sorted(upstream[task])))
+                for task in sorted(upstream, key=str)
             ),
             complete=all(self.flow.complete(node) for node in ran),
         )
@@ -221,7 +294,7 @@ class _Builder:
         found: dict[DatasetId, Dataset] = {}
         touched: dict[DatasetId, datetime] = {}
         for node in sorted(self.flow.nodes, key=_end):  # of several writes, the newest is told
-            written = {use.dataset: use for use in self.flow.writes[node.id] if use.dataset}
+            written = {use.dataset: use for use in self.flow.writes.get(node.id, ()) if use.dataset}
             read = {use.dataset for use in self.flow.reads.get(node.id, ()) if use.dataset}
             for id in read | written.keys():
                 if node.ended_at is not None:
@@ -257,9 +330,14 @@ class _Builder:
         )
 
     def _dataset_properties(self, use: Use, node: NodeFacts) -> Properties:
-        task = naming.task_of(node)
-        name = f"{naming.short(task.name)}.{use.reference.variable}" if task else None
-        return Properties(name=name, custom={"kind": use.reference.kind})
+        task, variable = naming.task_of(node), use.reference.variable
+        template = self._template(task)
+        interface = node.interface or (template.interface if template else b"")
+        return Properties(
+            name=f"{naming.short(task.name)}.{variable}" if task else None,
+            description=descriptions(interface).get(variable),
+            custom={"kind": use.reference.kind},
+        )
 
     def _written(self) -> dict[DatasetId, tuple[Reference, ...]]:
         """What this execution wrote or recovered, by dataset, in the order of variables.
@@ -270,7 +348,7 @@ class _Builder:
         written: dict[DatasetId, dict[str, Reference]] = defaultdict(dict)
         for node in self.flow.nodes:
             if not self.flow.cached(node):
-                for use in self.flow.writes[node.id]:
+                for use in self.flow.writes.get(node.id, ()):
                     if use.dataset is not None:
                         piece = naming.normalised(use.reference.uri)
                         written[use.dataset].setdefault(piece, use.reference)
@@ -290,17 +368,13 @@ class _Builder:
 
     def _execution_run(self) -> Run:
         facts = self.facts
-        custom = {
-            "principal": facts.principal,
-            "launch_plan": facts.launch_plan.name if facts.launch_plan else "",
-            "launch_plan_version": facts.launch_plan.version if facts.launch_plan else "",
-            **{f"label.{name}": value for name, value in facts.labels.items()},
-        }
+        custom = {**_custom(facts), **{f"label.{key}": text for key, text in facts.labels.items()}}
         return Run.model_validate(
             {
                 "as_of": facts.started_at,
                 "execution": facts.execution,
                 "pipeline": self.pipeline,
+                "parent": _launched_by(facts),
                 "phase": self.phase,
                 "started_at": facts.started_at,
                 "ended_at": facts.ended_at or self._last_end(),
@@ -349,7 +423,9 @@ class _Builder:
     def _final_run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
         """The attempt that decided: what its node says goes before task events."""
         run = self._run(node, attempt)
-        upstream = (self._run_id(producer) for producer in self.flow.upstream(node))
+        upstream = (
+            self._run_id(self.structure.nodes[id]) for id in self.flow.upstream.get(node.id, ())
+        )
         started = run.started_at or node.started_at or node.queued_at
         return run.model_copy(
             update={
@@ -361,7 +437,7 @@ class _Builder:
                 "cache_status": node.cache_status or None,
                 "upstream": tuple(sorted(upstream, key=str)) if self.succeeded else (),
                 "inputs": _ids(self.flow.reads.get(node.id, ())) if self.succeeded else (),
-                "outputs": _ids(self.flow.writes[node.id]) if self.succeeded else (),
+                "outputs": _ids(self.flow.writes.get(node.id, ())) if self.succeeded else (),
             }
         )
 
@@ -375,7 +451,44 @@ class _Builder:
         ]
         lines.extend(f"workflow outputs: {p}" for p in self.known.workflow_outputs.problems)
         lines.extend(f"no task is known to have written {key}" for key in sorted(self.flow.orphans))
+        lines.extend(sorted(self.flow.mistakes))
+        if self.structure.dependencies.too_many:
+            lines.append("the compiled workflow has more dependencies than can be told")
         return tuple(lines[:MAX_PROBLEMS])
+
+
+def _custom(facts: Facts) -> dict[str, str]:
+    """What is known of why and as what an execution ran."""
+    plan, workflow, answer = facts.launch_plan, facts.workflow, facts.answer
+    scheduled = answer.scheduled_at if answer else None
+    return {
+        "principal": facts.principal,
+        "launch_plan": plan.name if plan else "",
+        "launch_plan_version": plan.version if plan else "",
+        "workflow_version": workflow.version if workflow else "",
+        "mode": answer.mode if answer else "",
+        "scheduled_at": scheduled.isoformat() if scheduled else "",
+        "reference_execution": str(answer.reference) if answer and answer.reference else "",
+    }
+
+
+def _launched_by(facts: Facts) -> RunId | None:
+    """The execution that launched this one: by a launch-plan node, or an eager task."""
+    if facts.answer is not None and facts.answer.parent is not None:
+        return RunId(execution=facts.answer.parent.execution)
+    if name := facts.labels.get(EAGER_LABEL):
+        return RunId(execution=facts.execution.model_copy(update={"name": name}))
+    return None
+
+
+def _logic(template: TaskDefinition) -> Logic | None:
+    """What the task runs; `None` where its definition does not say."""
+    known = Logic(
+        sql=template.sql or None,
+        image=template.image or None,
+        entry_point=template.entry_point or None,
+    )
+    return known if known != Logic() else None
 
 
 def _attempts(node: NodeFacts) -> tuple[AttemptFacts, ...]:

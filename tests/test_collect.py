@@ -39,6 +39,7 @@ class Memory:
     def __init__(self, locations=None, seen=(), **places):
         self.known = locations or {}
         self.executions = set(seen)
+        self.defined = {}
         self.where = SimpleNamespace(
             **{"multiple": frozenset(), "bare": frozenset(), "retired_by": {}, **places}
         )
@@ -51,6 +52,9 @@ class Memory:
 
     def places(self, pipeline):
         return self.where
+
+    def definitions(self, keys):
+        return {key: self.defined[key] for key in keys if key in self.defined}
 
 
 def literal(uri):

@@ -26,7 +26,7 @@ WORDS = {"entities", "errors", "options"}
 MIDDLE = {
     "entities", "errors", "events", "facts", "definition_keys", "flyte_types", "literals", "uris",
     "flytekit_values",
-    "dataset_names", "naming", "flow", "lineage",
+    "dataset_names", "naming", "definitions", "dependencies", "structure", "flow", "lineage",
 }  # fmt: skip
 """What an execution becomes, from bytes to lineage."""
 
@@ -60,10 +60,13 @@ MAY_IMPORT = {
     "lineage": MIDDLE,
     # The edges: they call a reader or a store that was given to them.
     "collect": MIDDLE,
+    "builder": MIDDLE | {"dataset_rules"},
     "parquet": {"entities", "errors"},
     "describe": WORDS | {"objects", "parquet"},
     "objects": WORDS | {"parquet"},
     "flyteadmin": WORDS | MIDDLE,
+    "consult": {"definition_keys", "entities", "facts"},
+    "consultant": WORDS | {"consult", "events", "facts", "scope"},
     "store": WORDS | {"events", "migrations", "targets"},
     "telling": {"entities", "errors", "store"},
     # The plugins: a contract, and each plug on its own.
@@ -91,7 +94,7 @@ SHARED_BY_PLUGS = {"sources.aws"}
 """Modules in rooms of plugins that are no plugs: knowledge for any of them."""
 
 PURE = {
-    "entities", "events", "facts", "definition_keys", "flyte_types", "literals", "uris",
+    "entities", "events", "facts", "definition_keys", "consult", "flyte_types", "literals", "uris",
     "flytekit_values",
     "dataset_paths", "dataset_names", "naming", "flow", "lineage", "scope", "sql", "telling",
 }  # fmt: skip

@@ -13,9 +13,10 @@ from flytelineage.entities import (
     RunId,
 )
 from flytelineage.facts import AttemptFacts, Facts, Identifier, NodeFacts, Origin
-from flytelineage.flow import Collected, Read, missing_events, outcome
+from flytelineage.flow import Collected, Read
 from flytelineage.lineage import build_lineage, pipeline_key
 from flytelineage.literals import Reference
+from flytelineage.structure import missing_events, outcome
 from tests.factories import EXECUTION, NOW
 
 PIPELINE = PipelineId(project="shop", domain="production", name="app.etl")

@@ -1,0 +1,94 @@
+"""The options of `build_lineage`: what an operator decides about lineage."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from traitlets import Bool, Unicode
+from traitlets.config import LoggingConfigurable
+
+from flytelineage.dataset_names import Names
+from flytelineage.dataset_rules import DatasetRules, rules_of
+from flytelineage.facts import Facts
+from flytelineage.flow import Collected
+from flytelineage.lineage import Build, Rules, build_lineage
+
+
+class LineageBuilder(LoggingConfigurable):
+    """Builds the lineage of one execution at a time; may be shared by threads."""
+
+    infer_order = Bool(
+        False,
+        help="""
+        Whether a task for which nothing better is known is told to come after those that
+        were over just before it began, as the order of node events has it. Such edges are
+        marked `order`. Useful where tasks hand on no data and FlyteAdmin is not asked;
+        two tasks that only happened to run one after the other look the same.
+
+        Example: c.LineageBuilder.infer_order = True
+        """,
+    ).tag(config=True)
+
+    trim_dates = Bool(
+        False,
+        help="""
+        Whether folders that are dates (`2026/01/31`, `2026-01-31`, `20260131`) are left out
+        of the names of datasets, as hive partitions (`dt=2026-01-31`) always are. Decide
+        before the first run: names cannot change later.
+
+        Example: c.LineageBuilder.trim_dates = True
+        """,
+    ).tag(config=True)
+
+    dataset_rules = DatasetRules(
+        help="""
+        Your own rules from a URI to the dataset at it, tried in this order before all
+        others. Each is a pattern with named groups, or the dotted path of a function that
+        takes the URI and returns platform and name, or None. Flyte's raw output is never
+        asked for. Decide before the first run: names cannot change later.
+
+        Example: c.LineageBuilder.dataset_rules = [
+            {"pattern": r"s3://lake/(?P<zone>[^/]+)/(?P<table>[^/]+)(/.*)?",
+             "platform": "glue", "name": "{zone}.{table}"}]
+        """,
+    ).tag(config=True)
+
+    owner_label = Unicode(
+        "",
+        help="""
+        The label of executions that names owners, separated by commas, where several. They
+        become owners of the pipeline and its tasks. Labels come with cloud events of
+        version 2 and from FlyteAdmin. Empty: no label does.
+
+        Example: c.LineageBuilder.owner_label = "team"
+        """,
+    ).tag(config=True)
+
+    owner_principal = Bool(
+        False,
+        help="""
+        Whether who started an execution owns its pipeline and tasks. Off by default: it is
+        a property of the run, and often the name of a robot.
+
+        Example: c.LineageBuilder.owner_principal = True
+        """,
+    ).tag(config=True)
+
+    @cached_property
+    def names(self) -> Names:
+        """The names of datasets by their URIs."""
+        return Names(rules=rules_of(self.dataset_rules), trim_dates=self.trim_dates)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What was decided, for `build_lineage`."""
+        return Rules(
+            names=self.names,
+            infer_order=self.infer_order,
+            owner_label=self.owner_label,
+            owner_principal=self.owner_principal,
+        )
+
+    def build(self, facts: Facts, collected: Collected) -> Build:
+        """All that one execution tells; see `build_lineage`."""
+        return build_lineage(facts, collected, self.rules)
