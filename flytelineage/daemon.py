@@ -2,6 +2,7 @@
 
     intake     1 receive   2 decode   3 record   4 delete
     build      5 claim     6 fold     7 collect  8 build     9 describe  10 finish
+               (after 6 and 8, where there is a FlyteAdmin, it is asked what is missing)
     deliver   11 claim    12 prepare 13 emit    14 settle
 
 What a loop must not lose is in the store before the next step begins, and every step
@@ -14,7 +15,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
@@ -22,9 +23,11 @@ from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
 from flytelineage.collect import Collector, Pinned, Unavailable
+from flytelineage.consultant import Admin, Consultant, Consulted
 from flytelineage.describer import Describer
 from flytelineage.entities import Lineage
 from flytelineage.errors import (
+    AdminUnavailable,
     ConfigError,
     DecodeError,
     PermanentTargetError,
@@ -36,7 +39,6 @@ from flytelineage.errors import (
 )
 from flytelineage.events import Event, decode
 from flytelineage.facts import Facts, fold
-from flytelineage.flow import missing_events
 from flytelineage.grouping import Grouped
 from flytelineage.lineage import build_lineage
 from flytelineage.objects import ObjectReader
@@ -44,6 +46,7 @@ from flytelineage.report import Report
 from flytelineage.scope import Scope
 from flytelineage.sources import Message, Source
 from flytelineage.store import BuildLease, Built, DeliveryLease, Refused, Store
+from flytelineage.structure import missing_events
 from flytelineage.targets import Rejection, Target
 from flytelineage.telling import claims_of, stay
 from flytelineage.transforms import Transform
@@ -60,6 +63,9 @@ LONGEST_RETRY_AFTER_SECONDS = 900.0
 
 GIVEN_UP_SECONDS = 3600.0
 """A build that a replay gave up comes after all others, and not again before its end."""
+
+SILENT_TRIES = 12
+"""How often an execution that fell silent waits for FlyteAdmin to answer."""
 
 REPLAY_TRIES = 3
 """In a replay nobody waits: after so many tries a build or a delivery is given up."""
@@ -144,6 +150,19 @@ class Daemon(LoggingConfigurable):
         """,
     ).tag(config=True)
 
+    admin_patience = Float(
+        3600.0,
+        min=0,
+        help="""
+        Seconds that an execution, once it has ended, waits for FlyteAdmin to say which
+        workflow it was. Then its name is guessed, and the guess stays. Raise it where
+        FlyteAdmin is away for longer at times. 0: never wait. Has no effect without
+        `FlyteAdmin.endpoint`.
+
+        Example: c.Daemon.admin_patience = 86_400
+        """,
+    ).tag(config=True)
+
     refresh_hours = Float(
         24.0,
         min=0,
@@ -173,6 +192,7 @@ class Daemon(LoggingConfigurable):
         targets: Mapping[str, Target],
         transforms: Sequence[Transform] = (),
         reader: ObjectReader,
+        admin: Admin | None = None,
         instance: str = "",
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
@@ -194,10 +214,21 @@ class Daemon(LoggingConfigurable):
         self.on_step: Callable[[str], None] = _nothing
         """Called after each step with its name; tests stop the process there."""
         self._workers = Workers(self.log, rest_seconds=self.poll_seconds, pause=self._backoff)
+        self._consultant = self._made_consultant(admin) if admin else None
         self._record = Grouped(self._record_group)
         self._received = False
         self._store_failed = False
         self._patient = True
+
+    def _made_consultant(self, admin: Admin) -> Consultant:
+        return Consultant(
+            admin,
+            self.store,
+            self.scope,
+            idle=timedelta(seconds=self.store.idle),
+            stopping=lambda: self._workers.stopping,
+            log=self.log,
+        )
 
     # -------------------------------------------------------------------- intake
 
@@ -276,7 +307,9 @@ class Daemon(LoggingConfigurable):
     def _build(self, lease: BuildLease) -> None:
         began = time.monotonic()
         facts = fold(lease.execution, self.store.events(lease.execution))  # 6
-        if missing_events(facts) and self._settling(lease):
+        lost = bool(missing_events(facts))
+        consulted = self._consult(lease, facts, lost=lost)
+        if self._given_back(lease, facts, consulted) or (lost and self._settling(lease)):
             return
         collected = self.collector.collect(  # 7
             facts,
@@ -287,7 +320,10 @@ class Daemon(LoggingConfigurable):
             patient=self._patient and lease.attempts <= self.patience,
         )
         build = build_lineage(facts, collected)  # 8
-        if build.lineage.partial and self._settling(lease):
+        if build.lineage.partial and (
+            self._given_back(lease, facts, self._consult(lease, facts, lost=True))
+            or self._settling(lease)
+        ):
             return
         lineage = self.describer.describe(build, self.reader)  # 9
         lineage = lineage.model_copy(update={"revision": lease.revision})
@@ -299,7 +335,7 @@ class Daemon(LoggingConfigurable):
             locations=build.locations,
             waiting=build.waiting,
             places=build.places,
-            retry_in=self._retry_in(lineage, facts),
+            retry_in=self._retry_in(lineage, facts, consulted),
         )
         told = self._told(lineage)
         if self.store.finish_build(lease, built, told, held=not self.emit):  # 10
@@ -308,6 +344,45 @@ class Daemon(LoggingConfigurable):
         else:
             self.log.warning("The lease on %s ran out while it was built", lease.execution)
         self.on_step("finished build")
+
+    def _consult(self, lease: BuildLease, facts: Facts, *, lost: bool) -> Consulted:
+        """Ask FlyteAdmin, where there is one, what the events leave open."""
+        if self._consultant is None:
+            return Consulted()
+        return self._consultant.consult(facts, lease.claimed_at, lost=lost)
+
+    def _given_back(self, lease: BuildLease, facts: Facts, consulted: Consulted) -> bool:
+        """Give the lease back where there is something new to fold, or to wait for."""
+        if consulted.again:
+            self.store.postpone_build(lease, 0, counted=False)
+            return True
+        if facts.started_at is None:  # nothing but its identity is known
+            self.store.postpone_build(lease, self.store.idle, counted=False)
+            return True
+        return consulted.unavailable is not None and self._awaits_admin(
+            lease, facts, consulted.unavailable
+        )
+
+    def _awaits_admin(self, lease: BuildLease, facts: Facts, why: AdminUnavailable) -> bool:
+        """Wait for FlyteAdmin: long for the name, which stays, and not long for the rest."""
+        if not self._patient:
+            return False
+        waits_for, silent = f"FlyteAdmin: {why}", lease.terminal_at is None
+        if silent:
+            seconds, waits = self._backoff(lease.attempts), lease.attempts <= SILENT_TRIES
+        else:
+            seconds, waits = self._until_asked_again(lease, facts)
+        if waits:
+            self.store.postpone_build(lease, seconds, counted=silent, waits_for=waits_for)
+        return waits
+
+    def _until_asked_again(self, lease: BuildLease, facts: Facts) -> tuple[float, bool]:
+        """Seconds until FlyteAdmin is asked again, and whether that is worth while."""
+        waited = (lease.claimed_at - (lease.terminal_at or lease.claimed_at)).total_seconds()
+        named = lease.pipeline is not None or facts.answer is not None
+        left = (self.store.max_settle if named else self.admin_patience) - waited
+        pause = min(max(waited, self.retry_seconds), self.max_retry_seconds)
+        return min(left, random.uniform(pause / 2, pause)), left > 0  # noqa: S311
 
     def _settling(self, lease: BuildLease) -> bool:
         """Wait for events that are missing, while they may still be on their way."""
@@ -329,9 +404,12 @@ class Daemon(LoggingConfigurable):
         self.log.warning("Building %s again in %.0f s: %s", lease.execution, seconds, why)
         self.store.postpone_build(lease, seconds, counted=True)
 
-    def _retry_in(self, lineage: Lineage, facts: Facts) -> float | None:
+    def _retry_in(self, lineage: Lineage, facts: Facts, consulted: Consulted) -> float | None:
         """When to look again for what could not be read: ever more seldom, then never."""
-        if not self._patient or not lineage.incomplete or facts.started_at is None:
+        if self._consultant is not None and facts.ended_at is None:
+            return self.store.idle
+        open_ends = lineage.incomplete or consulted.unavailable
+        if not self._patient or not open_ends or facts.started_at is None:
             return None
         age = (_now() - (facts.ended_at or facts.started_at)).total_seconds()
         return min(max(age, 300.0), 86_400.0) if age < self.collector.metadata_age else None

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import base64
+import json
 import logging
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from flyteidl.admin import execution_pb2
 
+from flytelineage import consultant
 from flytelineage import daemon as daemon_module
 from flytelineage.daemon import Daemon
 from flytelineage.entities import IO, ExecutionId
 from flytelineage.errors import (
+    AdminUnavailable,
     ConfigError,
     PermanentTargetError,
     RefusedByStoreError,
@@ -17,16 +22,18 @@ from flytelineage.errors import (
     TargetUnavailable,
     TransientTargetError,
 )
+from flytelineage.events import decode
 from flytelineage.objects import ObjectReader
 from flytelineage.store import Store
 from flytelineage.targets import Target
-from flytelineage.testing.doubles import MemorySource, MemoryTarget
+from flytelineage.testing.doubles import MemoryAdmin, MemorySource, MemoryTarget
 from flytelineage.testing.simulator import (
     FolderStorage,
     Frame,
     Node,
     Outcome,
     Output,
+    Taken,
     Task,
     Workflow,
     simulate,
@@ -597,3 +604,317 @@ def test_an_execution_that_cannot_be_built_delays_no_other(daemon, stream, clock
     running.deliver("memory")
 
     assert [one.execution.name for one in running.targets["memory"].emitted] == ["fine"]
+
+
+# -------------------------------------------------------------------- FlyteAdmin
+
+
+def record_of(stream, *, phase="SUCCEEDED"):
+    """All that FlyteAdmin knows of an execution: its identity, and what it had published."""
+    bodies = stream.bodies()
+    events = [decode(body, received_at=datetime.now(timezone.utc)) for body in bodies]
+    id = events[0].execution
+    answer = execution_pb2.Execution(
+        id={"project": id.project, "domain": id.domain, "name": id.name},
+        closure={
+            "workflow_id": {
+                "resource_type": 2, "project": id.project, "domain": id.domain,
+                "name": "app.etl.main", "version": "v1",
+            },
+            "phase": phase,
+        },
+    )  # fmt: skip
+    answer.closure.created_at.FromDatetime(START)
+    body = json.dumps({"flyteAdmin": base64.b64encode(answer.SerializeToString()).decode()})
+    identity = decode(body, received_at=datetime.now(timezone.utc))
+    return {id: [identity, *events]}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """FlyteAdmin is asked as often as builds want it, whatever the machine's clock says."""
+    monkeypatch.setattr(consultant, "SHORTEST_PAUSE_SECONDS", 0)
+
+
+AWAY = AdminUnavailable("flyte.example.com does not answer")
+GUESSED, TRUE = "app.etl", "app.etl.main"
+
+
+def pipelines(target):
+    return [one.name for lineage in target.emitted for one in lineage.pipelines]
+
+
+def built_once(running, clock):
+    """Take all messages, let them settle, and build all that is due, once each."""
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+    while running.build():
+        pass
+
+
+def test_a_pipeline_has_its_true_name(daemon, stream, clock):
+    """FlyteAdmin knows it; nobody has to guess."""
+    found = stream()
+    admin = MemoryAdmin(record_of(found))
+    running = daemon(MemorySource(found.bodies()), admin=admin)
+
+    drain(running, clock)
+
+    assert pipelines(running.targets["memory"]) == [TRUE]
+    assert [name for name, _ in admin.calls] == ["execution", "workflow"]
+
+
+def test_a_name_waits_for_flyteadmin(daemon, stream, clock, store, asked):
+    """Told wrong once, it would stay wrong; and `status` says what is waited for."""
+    found = stream()
+    admin = MemoryAdmin(record_of(found))
+    admin.down = AWAY
+    running = daemon(MemorySource(found.bodies()), admin=admin)
+
+    for _ in range(5):
+        built_once(running, clock)
+        clock.advance(300)
+    waiting = store.status()
+    admin.down = None
+    drain(running, clock)
+
+    assert waiting["executions"]["unanswered"] == 1
+    assert "flyte.example.com does not answer" in waiting["problems"][0]["reasons"][-1]
+    assert pipelines(running.targets["memory"]) == [TRUE]
+    assert store.status()["executions"]["unanswered"] == 0
+
+
+def test_waiting_for_flyteadmin_never_spins(daemon, stream, clock, asked):
+    """It is asked ever more seldom."""
+    admin = MemoryAdmin()
+    admin.down = AWAY
+    running = daemon(MemorySource(stream().bodies()), admin=admin)
+    built_once(running, clock)
+
+    for _ in range(340):
+        clock.advance(10)
+        running.build()
+
+    assert 5 < len(admin.calls) < 40
+
+
+def test_a_guess_is_pinned_when_patience_is_over(daemon, stream, clock, asked):
+    """What came after it does not change the name."""
+    found = stream()
+    admin = MemoryAdmin(record_of(found))
+    admin.down = AWAY
+    running = daemon(MemorySource(found.bodies()), admin=admin, admin_patience=600)
+    built_once(running, clock)
+    clock.advance(601)
+    built_once(running, clock)
+    running.deliver("memory")
+    assert pipelines(running.targets["memory"]) == [GUESSED]
+
+    admin.down = None
+    drain(running, clock)
+
+    assert set(pipelines(running.targets["memory"])) == {GUESSED}
+    assert ("execution", next(iter(record_of(found)))) in admin.calls
+
+
+def test_an_execution_that_flyteadmin_never_knew_is_built_at_once(daemon, stream, clock):
+    """It may have been purged: nobody waits for what will not come."""
+    running = daemon(MemorySource(stream().bodies()), admin=MemoryAdmin())
+
+    built_once(running, clock)
+    running.deliver("memory")
+
+    assert pipelines(running.targets["memory"]) == [GUESSED]
+
+
+class WithoutDefinitions(MemoryAdmin):
+    """Knows who ran what, and cannot say what that is."""
+
+    def workflow(self, identifier):
+        self.calls.append(("workflow", identifier))
+        raise AWAY
+
+
+def test_a_definition_is_not_waited_for_as_long_as_a_name(daemon, stream, clock, store, asked):
+    """It is asked for again later, and the lineage corrected."""
+    found = stream()
+    admin = WithoutDefinitions(record_of(found))
+    running = daemon(MemorySource(found.bodies()), admin=admin)
+    built_once(running, clock)
+    assert not running.deliver("memory")
+
+    clock.advance(store.max_settle)
+    built_once(running, clock)
+
+    assert running.deliver("memory")
+    assert pipelines(running.targets["memory"]) == [TRUE]
+    before = len(admin.calls)
+    clock.advance(86_400)
+    built_once(running, clock)
+    assert len(admin.calls) == before + 1
+
+
+def test_an_outage_delays_no_execution_that_has_its_name(daemon, stream, clock, store, asked):
+    """Something new about it is built at once, as it was named."""
+    found = stream()
+    admin = MemoryAdmin(record_of(found))
+    running = daemon(MemorySource(found.bodies()[1:]), admin=admin)
+    drain(running, clock)
+    clock.advance(2 * 86_400)  # by then it is asked again for the definition that it lacked
+    admin.down = AWAY
+    before = len(admin.calls)
+
+    running.source.send(found.bodies())
+    built_once(running, clock)
+
+    assert len(admin.calls) == before + 1
+    assert store.status()["executions"]["built"] == 1
+
+
+def test_a_slow_flyteadmin_stops_no_builder(daemon, stream, clock):
+    """After one failure the others do not even try for a while."""
+    streams = [stream(f"e{number}") for number in range(5)]
+    admin = MemoryAdmin()
+    admin.down = AWAY
+    running = daemon(MemorySource([body for one in streams for body in one.bodies()]), admin=admin)
+
+    built_once(running, clock)
+
+    assert len(admin.calls) == 1
+
+
+def test_lost_events_come_from_flyteadmin(daemon, stream, clock):
+    """At once, and not only when waiting for them was in vain."""
+    found = stream()
+    lossy = found.without(lambda event: hasattr(event, "id") and event.id.node_id == "n0")
+    admin = MemoryAdmin(record_of(found))
+    running = daemon(MemorySource(lossy.bodies()), admin=admin)
+
+    built_once(running, clock)
+    running.deliver("memory")
+
+    (told,) = running.targets["memory"].emitted
+    assert not told.partial
+    assert [edge.task.name for edge in io_of_true(running, "clean").upstream] == ["app.etl.load"]
+
+
+def io_of_true(running, task):
+    aspects = running.targets["memory"].aspects
+    return aspects[f"task:flytesnacks.development.app.etl.main.app.etl.{task}", "io"]
+
+
+def test_what_flyteadmin_lacks_too_is_waited_for_as_ever(daemon, stream, clock, store):
+    """Its answer is no reason to give up events that are still on their way."""
+    found = stream()
+    lossy = found.without(lambda event: hasattr(event, "id") and event.id.node_id == "n0")
+    admin = MemoryAdmin(record_of(lossy))
+    running = daemon(MemorySource(lossy.bodies()), admin=admin)
+
+    built_once(running, clock)
+    assert not running.deliver("memory")
+    clock.advance(store.max_settle)
+    built_once(running, clock)
+
+    assert running.deliver("memory")
+    assert running.targets["memory"].emitted[0].partial
+    assert [name for name, _ in admin.calls].count("node_events") == 1
+
+
+def test_an_execution_whose_end_was_lost_is_found_after_the_idle_time(daemon, stream, clock):
+    found = stream()
+    silent = found.without(lambda event: hasattr(event, "execution_id"))
+    running = daemon(MemorySource(silent.bodies()), admin=MemoryAdmin(record_of(found)))
+
+    drain(running, clock)
+
+    told = running.targets["memory"].emitted[-1]
+    assert (told.phase, told.partial) == ("SUCCEEDED", False)
+    assert pipelines(running.targets["memory"])[-1] == TRUE
+
+
+def test_an_execution_that_still_runs_is_looked_at_again(daemon, stream, clock, store):
+    """After another idle time, until it has ended."""
+    whole = stream()
+    silent = whole.without(
+        lambda event: hasattr(event, "execution_id") or event.phase == SUCCEEDED_NODE
+    )
+    admin = MemoryAdmin(record_of(silent, phase="RUNNING"))
+    running = daemon(MemorySource(silent.bodies()), admin=admin)
+    built_once(running, clock)
+    for _ in range(3):
+        clock.advance(store.idle + 1)
+        built_once(running, clock)
+    assert [name for name, _ in admin.calls] == ["execution"] * 3
+
+    admin.records = record_of(whole)
+    clock.advance(store.idle + 1)
+    drain(running, clock, rounds=3)
+
+    assert running.targets["memory"].emitted[-1].succeeded
+
+
+def test_a_silent_execution_is_told_as_running_without_flyteadmin_in_the_end(
+    daemon, stream, clock, store, asked
+):
+    """An outage, however long, hides no execution for ever."""
+    silent = stream("slow").without(lambda event: hasattr(event, "execution_id"))
+    admin = MemoryAdmin()
+    admin.down = AWAY
+    running = daemon(MemorySource(silent.bodies()), admin=admin)
+    built_once(running, clock)
+    clock.advance(store.idle)
+
+    for _ in range(daemon_module.SILENT_TRIES + 1):
+        clock.advance(301)
+        built_once(running, clock)
+
+    assert store.status()["executions"]["built"] == 1
+
+
+def test_an_identity_alone_is_nothing_to_tell(daemon, stream, clock, store):
+    """Nobody published an event of it; perhaps somebody replayed a part of an export."""
+    ((execution, (identity, *_)),) = record_of(stream()).items()
+    store.record([identity])
+    running = daemon()
+    clock.advance(store.idle)
+
+    assert running.build()
+
+    assert store.next_due_in() == store.idle
+    assert store.status()["executions"]["built"] == 0
+    assert store.seen([execution]) == set()
+
+
+def test_a_replay_asks_flyteadmin_and_does_not_wait_for_it(daemon, stream, store):
+    """Somebody waits for its end."""
+    one, two = stream("one"), stream("two", hours=1)
+    admin = MemoryAdmin(record_of(one))
+    running = daemon(MemorySource([*one.bodies(), *two.bodies()]), admin=admin)
+
+    report = running.replay()
+    admin.down = AWAY
+    again = daemon(MemorySource(stream("three", hours=2).bodies()), admin=admin).replay()
+
+    assert pipelines(running.targets["memory"]) == [TRUE, GUESSED]
+    assert (report.executions, again.executions) == (2, 1)
+
+
+def test_an_origin_that_was_never_seen_comes_from_flyteadmin(daemon, stream, clock):
+    """It names what it wrote, and who took that from the cache reads it by this name."""
+    origin = stream("origin", tasks=("load",))
+    later = stream(
+        "later",
+        hours=1,
+        outcomes={"n0": Outcome(hit=Taken(origin.outputs("n0"), origin.source("n0")))},
+    )
+    admin = MemoryAdmin({**record_of(origin), **record_of(later)})
+    running = daemon(MemorySource(later.bodies()), admin=admin)
+
+    drain(running, clock)
+
+    told = {one.execution.name: one for one in running.targets["memory"].emitted}
+    assert set(told) == {"origin", "later"}
+    assert "flyte:flytesnacks.development.app.etl.main.app.etl.load.o0" in {
+        str(edge.dataset) for edge in io_of_true(running, "clean").inputs
+    }

@@ -12,8 +12,8 @@ from flytelineage.store.database import Database, chunks, from_us
 from flytelineage.store.keys import short
 from flytelineage.store.schema import asked, definition
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
-"""More than any client of FlyteAdmin receives in one answer."""
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""As much as is received from FlyteAdmin in one answer."""
 
 
 class Definitions:

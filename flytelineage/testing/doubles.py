@@ -1,14 +1,21 @@
-"""Small real classes that stand in for a queue and for a catalogue."""
+"""Small real classes that stand in for a queue, for a catalogue and for FlyteAdmin."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from flytelineage.entities import Lineage
+from flytelineage.entities import ExecutionId, Lineage
+from flytelineage.errors import UnknownToAdmin
 from flytelineage.sources import Message, Source
 from flytelineage.targets import Rejection, Target
+
+if TYPE_CHECKING:
+    from flytelineage.events import Event
+    from flytelineage.facts import Identifier
 
 
 class MemorySource(Source):
@@ -105,3 +112,136 @@ class MemoryTarget(Target):
                 continue
             self.aspects.update(((entity.urn, name), value) for name, value in entity.aspects())
         return rejections
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An execution as a list shows it."""
+
+    id: ExecutionId
+    created_at: datetime
+    phase: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list."""
+
+    executions: Sequence[Listed]
+    token: str
+
+
+class MemoryAdmin:
+    """Knows what it was given, and remembers what it was asked.
+
+    Args:
+        records: All events of an execution, its identity first.
+        definitions: Serialised workflows and launch plans.
+        graphs: What dynamic nodes made, by execution and node.
+        listed: What is found in lists.
+
+    Attributes:
+        down: What every call raises while it is set.
+        calls: Name and first argument of each call.
+    """
+
+    page_size = 2
+
+    def __init__(
+        self,
+        records: Mapping[ExecutionId, Sequence[Event]] | None = None,
+        *,
+        definitions: Mapping[Identifier, bytes] | None = None,
+        graphs: Mapping[tuple[ExecutionId, str], Event] | None = None,
+        listed: Sequence[Listed] = (),
+    ) -> None:
+        self.records = dict(records or {})
+        self.definitions = dict(definitions or {})
+        self.graphs = dict(graphs or {})
+        self.listed = list(listed)
+        self.down: Exception | None = None
+        self.calls: list[tuple[str, Any]] = []
+
+    def execution(self, id: ExecutionId) -> Event:
+        """Who ran what."""
+        self._called("execution", id)
+        for event in self._record(id):
+            if event.kind == "execution":
+                return event
+        raise UnknownToAdmin
+
+    def record_of(self, id: ExecutionId) -> Iterator[Event]:
+        """All of it; may fail between any two events."""
+        self._called("record_of", id)
+        for event in self._record(id):
+            self._fail()
+            yield event
+
+    def node_events(self, id: ExecutionId) -> Iterator[Event]:
+        """What happened at its nodes."""
+        self._called("node_events", id)
+        yield from (event for event in self._record(id) if event.kind in ("node", "task"))
+
+    def dynamic_closure(self, id: ExecutionId, node_id: str) -> Event:
+        """The graph that a dynamic node made."""
+        self._called("dynamic_closure", node_id)
+        if (id, node_id) not in self.graphs:
+            raise UnknownToAdmin
+        return self.graphs[id, node_id]
+
+    def workflow(self, identifier: Identifier) -> bytes:
+        """A version of a workflow."""
+        return self._definition("workflow", identifier)
+
+    def launch_plan(self, identifier: Identifier) -> bytes:
+        """A version of a launch plan."""
+        return self._definition("launch_plan", identifier)
+
+    def executions(
+        self,
+        project: str,
+        domain: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        token: str = "",
+    ) -> Page:
+        """A page of what was created in between, oldest first."""
+        self._called("executions", (project, domain, token))
+        found = [
+            one
+            for one in sorted(self.listed, key=lambda one: one.created_at)
+            if (one.id.project, one.id.domain) == (project, domain)
+            and (since is None or one.created_at >= since)
+            and (until is None or one.created_at < until)
+        ]
+        at = int(token or 0)
+        following = at + self.page_size
+        return Page(found[at:following], str(following) if following < len(found) else "")
+
+    def check(self) -> None:
+        """Answer."""
+        self._called("check", None)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.calls.append(("close", None))
+
+    def _definition(self, call: str, identifier: Identifier) -> bytes:
+        self._called(call, identifier)
+        if identifier not in self.definitions:
+            raise UnknownToAdmin
+        return self.definitions[identifier]
+
+    def _record(self, id: ExecutionId) -> Sequence[Event]:
+        if id not in self.records:
+            raise UnknownToAdmin
+        return self.records[id]
+
+    def _called(self, name: str, argument: Any) -> None:
+        self.calls.append((name, argument))
+        self._fail()
+
+    def _fail(self) -> None:
+        if self.down is not None:
+            raise self.down
