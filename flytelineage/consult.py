@@ -87,7 +87,8 @@ def _closures(facts: Facts) -> Iterator[Question]:
 
 def _lacks_closure(node: NodeFacts) -> bool:
     """Whether the graph is not known that its last attempt made."""
-    return node.closure is None or (node.attempt or 0) > node.closure.attempt
+    made = node.closure
+    return made is None or (node.attempt is not None and node.attempt != made.attempt)
 
 
 def _origins(facts: Facts) -> Iterator[Question]:

@@ -22,6 +22,7 @@ from typing import Any
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
+from flytelineage.builder import LineageBuilder
 from flytelineage.collect import Collector, Pinned, Unavailable
 from flytelineage.consultant import Admin, Consultant, Consulted
 from flytelineage.describer import Describer
@@ -40,7 +41,6 @@ from flytelineage.errors import (
 from flytelineage.events import Event, decode
 from flytelineage.facts import Facts, fold
 from flytelineage.grouping import Grouped
-from flytelineage.lineage import build_lineage
 from flytelineage.objects import ObjectReader
 from flytelineage.report import Report
 from flytelineage.scope import Scope
@@ -209,6 +209,7 @@ class Daemon(LoggingConfigurable):
         self.scope = Scope(include, exclude)
         self.emit = emit
         self.collector = Collector(parent=self)
+        self.builder = LineageBuilder(parent=self)
         self.describer = Describer(parent=self)
         self.report = Report()
         self.on_step: Callable[[str], None] = _nothing
@@ -319,7 +320,7 @@ class Daemon(LoggingConfigurable):
             now=_now(),
             patient=self._patient and lease.attempts <= self.patience,
         )
-        build = build_lineage(facts, collected)  # 8
+        build = self.builder.build(facts, collected)  # 8
         if build.lineage.partial and (
             self._given_back(lease, facts, self._consult(lease, facts, lost=True))
             or self._settling(lease)

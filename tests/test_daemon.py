@@ -10,6 +10,7 @@ from flyteidl.admin import execution_pb2
 
 from flytelineage import consultant
 from flytelineage import daemon as daemon_module
+from flytelineage.builder import LineageBuilder
 from flytelineage.daemon import Daemon
 from flytelineage.entities import IO, ExecutionId
 from flytelineage.errors import (
@@ -527,14 +528,14 @@ def test_a_replay_gives_up_what_cannot_be_built_and_tells_the_rest(
     daemon, stream, store, monkeypatch
 ):
     """After three tries, whatever the failure; the exit code says so."""
-    build_lineage = daemon_module.build_lineage
+    build = LineageBuilder.build
 
-    def fail_for_one(facts, collected):
+    def fail_for_one(builder, facts, collected):
         if facts.execution.name == "odd":
             raise RuntimeError("a bug")
-        return build_lineage(facts, collected)
+        return build(builder, facts, collected)
 
-    monkeypatch.setattr(daemon_module, "build_lineage", fail_for_one)
+    monkeypatch.setattr(LineageBuilder, "build", fail_for_one)
     running = daemon(MemorySource([*stream("odd").bodies(), *stream("fine").bodies()]))
 
     report = running.replay()
@@ -586,14 +587,14 @@ def test_no_message_is_taken_while_the_store_is_away(daemon, stream, clock, stor
 
 def test_an_execution_that_cannot_be_built_delays_no_other(daemon, stream, clock, monkeypatch):
     """A fault of ours in one execution: the traceback is logged, the rest goes on."""
-    build_lineage = daemon_module.build_lineage
+    build = LineageBuilder.build
 
-    def fail_for_one(facts, collected):
+    def fail_for_one(builder, facts, collected):
         if facts.execution.name == "odd":
             raise RuntimeError("a bug")
-        return build_lineage(facts, collected)
+        return build(builder, facts, collected)
 
-    monkeypatch.setattr(daemon_module, "build_lineage", fail_for_one)
+    monkeypatch.setattr(LineageBuilder, "build", fail_for_one)
     running = daemon(MemorySource([*stream("odd").bodies(), *stream("fine").bodies()]))
     while running.source.visible:
         running.intake()
