@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from flytelineage.definitions import read_closure
 from flytelineage.entities import (
     IO,
     DatasetId,
@@ -12,11 +13,12 @@ from flytelineage.entities import (
     PipelineId,
     RunId,
 )
-from flytelineage.facts import AttemptFacts, Facts, Identifier, NodeFacts, Origin
+from flytelineage.facts import Answer, AttemptFacts, Closure, Facts, Identifier, NodeFacts, Origin
 from flytelineage.flow import Collected, Read
-from flytelineage.lineage import build_lineage, pipeline_key
+from flytelineage.lineage import Rules, build_lineage, pipeline_key
 from flytelineage.literals import Reference
 from flytelineage.structure import missing_events, outcome
+from tests.compiled import compiled, promise, task
 from tests.factories import EXECUTION, NOW
 
 PIPELINE = PipelineId(project="shop", domain="production", name="app.etl")
@@ -81,16 +83,34 @@ def collected(inputs=None, outputs=None, **fields):
     )
 
 
-def build(found, inputs, outputs, **fields):
+def build(found, inputs=None, outputs=None, *, rules=None, **fields):
     leaves = [id for id in found.nodes if id != "start-node"]
     return build_lineage(
         found,
         collected(
-            {**dict.fromkeys(leaves, Read()), **inputs},
-            {**dict.fromkeys(leaves, Read()), **outputs},
+            {**dict.fromkeys(leaves, Read()), **(inputs or {})},
+            {**dict.fromkeys(leaves, Read()), **(outputs or {})},
             **fields,
         ),
+        rules or Rules(),
     )
+
+
+def waits(built):
+    """What each task waits for, and what says so."""
+    return {
+        task.id.local.removeprefix("app.etl."): {
+            edge.task.local.removeprefix("app.etl."): "+".join(edge.evidence)
+            for edge in task.io.upstream
+        }
+        for task in built.lineage.tasks
+        if task.io and task.io.upstream
+    }
+
+
+def definition(*nodes, **more):
+    """The compiled workflow whose nodes run tasks of their names."""
+    return read_closure(compiled(*nodes, **more))
 
 
 def io_of(built):
@@ -511,3 +531,269 @@ def test_events_that_must_be_missing_are_named():
         "node n0 has no terminal event"
     ]
     assert missing_events(Facts(EXECUTION)) == ["no event of start-node"]
+
+
+class TestDefinitions:
+    def test_edge_carries_all_its_evidence(self):
+        """The workflow says so, and the same URI was written and read."""
+        built = build(
+            LOAD_CLEAN,
+            {"n1": holds(df=raw("n0"))},
+            {"n0": holds(o0=raw("n0"))},
+            definition=definition(task("n0"), task("n1", df=promise("n0"))),
+        )
+
+        assert waits(built) == {"clean": {"load": "data+definition"}}
+
+    def test_primitive_or_nothing_handed_on_is_an_edge_too(self):
+        """Only the definition knows of it."""
+        built = build(LOAD_CLEAN, definition=definition(task("n0"), task("n1", ["n0"])))
+
+        assert waits(built) == {"clean": {"load": "definition"}}
+
+    def test_run_waits_for_runs(self):
+        built = build(LOAD_CLEAN, definition=definition(task("n0"), task("n1", ["n0"])))
+
+        run = next(run for run in built.lineage.runs if run.node == "n1")
+        assert run.upstream == (RunId(execution=EXECUTION, node="n0", attempt=0),)
+
+    def test_node_of_the_definition_that_nobody_saw_makes_it_partial(self):
+        """A workflow succeeds only when all of its nodes did."""
+        built = build(LOAD_CLEAN, definition=definition(task("n0"), task("n1"), task("n2")))
+
+        assert built.lineage.partial
+
+    def test_task_at_two_nodes_of_the_definition_has_places(self):
+        """Although this execution showed only one of them: the other arm was taken before."""
+        both = definition(task("n0", name="app.etl.load"), task("n1", name="app.etl.load"))
+
+        built = build(facts(node("n0", "load")), definition=both)
+
+        assert [task.place for task in built.lineage.tasks] == ["n0"]
+        assert built.places == {"app.etl.load": True}
+
+    def test_array_node_from_the_cache_is_known_by_the_definition(self):
+        """Its only event names no task."""
+        mapped = task("n0", name="app.etl.each")
+
+        built = build(facts(node("n0", is_array=True)), definition=definition(mapped))
+
+        assert [task.name for task in built.lineage.tasks] == ["app.etl.each"]
+
+    def test_dynamic_node_tells_its_own_graph(self):
+        closure = compiled(task("d0"), task("d1", x=promise("d0")))
+        parent = node("n0", "plan", is_dynamic=True, closure=Closure(0, closure), end=40)
+        children = [
+            node(f"n0-0-{id}", name, spec_id=id, parent="n0", retry_group="0", end=end)
+            for id, name, end in (("d0", "load", 20), ("d1", "clean", 30))
+        ]
+
+        assert waits(build(facts(parent, *children))) == {"clean": {"load": "definition"}}
+
+    def test_graph_of_an_attempt_that_did_not_last_counts_for_nothing(self):
+        """Its children were made again, and perhaps not the same."""
+        closure = compiled(task("d0"), task("d1", x=promise("d0")))
+        parent = node("n0", "plan", is_dynamic=True, closure=Closure(0, closure), attempt=1, end=40)
+        children = [
+            node(f"n0-{n}-{id}", name, spec_id=id, parent="n0", retry_group=str(n))
+            for n in (0, 1)
+            for id, name in (("d0", "load"), ("d1", "clean"))
+        ]
+
+        built = build(facts(parent, *children))
+
+        assert waits(built) == {}
+        assert not built.lineage.partial
+
+    def test_unreadable_graph_is_no_graph(self):
+        parent = node("n0", "plan", is_dynamic=True, closure=Closure(0, b"\xff\xff"))
+
+        assert waits(build(facts(parent, node("n1", "clean", parent="n0")))) == {}
+
+
+class TestOrder:
+    ORDER = Rules(infer_order=True)
+
+    def test_order_is_told_only_where_it_was_asked_for(self):
+        assert waits(build(LOAD_CLEAN)) == {}
+        assert waits(build(LOAD_CLEAN, rules=self.ORDER)) == {"clean": {"load": "order"}}
+
+    def test_order_is_reduced_to_who_came_just_before(self):
+        """A before b before c says of a and c what is known already."""
+        found = facts(node("n0", "a", end=10), node("n1", "b", end=20), node("n2", "c", end=30))
+
+        assert waits(build(found, rules=self.ORDER)) == {"b": {"a": "order"}, "c": {"b": "order"}}
+
+    def test_tasks_at_the_same_time_have_no_order(self):
+        found = facts(
+            node("n0", "a", end=20),
+            node("n1", "b", end=21),
+            node("n2", "c", end=30),
+        )
+
+        assert waits(build(found, rules=self.ORDER)) == {"c": {"a": "order", "b": "order"}}
+
+    def test_cached_nodes_take_no_time(self):
+        """Their one event is both the beginning and the end."""
+        hits = [node(f"n{i}", name, end=10 * i, queued_at=at(10 * i)) for i, name in
+                ((1, "a"), (2, "b"), (3, "c"))]  # fmt: skip
+
+        assert waits(build(facts(*hits), rules=self.ORDER)) == {
+            "b": {"a": "order"},
+            "c": {"b": "order"},
+        }
+
+    def test_order_never_adds_to_better_evidence(self):
+        found = facts(node("n0", "a", end=5), node("n1", "b", end=10), node("n2", "c", end=30))
+
+        built = build(
+            found, {"n2": holds(df=raw("n0"))}, {"n0": holds(o0=raw("n0"))}, rules=self.ORDER
+        )
+
+        assert waits(built)["c"] == {"a": "data"}
+
+    def test_order_is_no_match_for_a_definition_that_says_nothing(self):
+        """Where the graph is known, who waits for nobody waits for nobody."""
+        built = build(LOAD_CLEAN, rules=self.ORDER, definition=definition(task("n0"), task("n1")))
+
+        assert waits(built) == {}
+
+    def test_order_stays_on_its_level(self):
+        found = facts(
+            node("n0", "a", end=10),
+            node("n1", end=40, is_parent=True),
+            node("n1-0-n0", "b", spec_id="n0", parent="n1", end=20),
+            node("n1-0-n1", "c", spec_id="n1", parent="n1", end=30),
+        )
+
+        assert waits(build(found, rules=self.ORDER)) == {"c": {"b": "order"}}
+
+
+class TestAttempts:
+    def children(self, *groups):
+        return [
+            node(f"n0-{n}-d0", f"try{n}", spec_id="d0", parent="n0", retry_group=str(n))
+            for n in groups
+        ]
+
+    def told(self, parent, *groups):
+        built = build(facts(parent, *self.children(*groups)))
+        return {t.name.removeprefix("app.etl.") for t in built.lineage.tasks if t.io is not None}
+
+    def test_last_attempt_is_the_one_that_wrote_the_outputs(self):
+        """It may have made no nodes at all: then none of an earlier one counts."""
+        assert self.told(node("n0", "plan", attempt=2), 0, 1) == {"plan"}
+        assert self.told(node("n0", "plan", attempt=1), 0, 1) == {"plan", "try1"}
+
+    def test_without_its_outputs_the_greatest_attempt_seen_is_the_last(self):
+        assert self.told(node("n0", "plan"), 0, 1) == {"plan", "try1"}
+        closure = Closure(2, compiled(task("d0")))
+        assert self.told(node("n0", "plan", closure=closure), 0, 1) == {"plan"}
+
+    def test_what_stands_below_an_abandoned_node_is_abandoned(self):
+        deep = node("x", "deep", spec_id="d1", parent="n0-0-d0", retry_group="0")
+        built = build(facts(node("n0", "plan", attempt=1), *self.children(0, 1), deep))
+
+        assert {t.name for t in built.lineage.tasks if t.io is not None} == {
+            "app.etl.plan",
+            "app.etl.try1",
+        }
+
+
+class TestMapTasks:
+    def mapped(self, **fields):
+        array = node("n1", is_array=True, is_parent=True, end=30, **fields)
+        elements = [
+            node(f"n1-0-n{i}", "each", spec_id=f"n{i}", parent="n1", retry_group="0", end=20)
+            for i in range(3)
+        ]
+        return facts(node("n0", "load"), array, *elements, node("n2", "use", end=50))
+
+    def test_elements_are_runs_of_one_task(self):
+        """Event version 1 tells each of them, and never the task of the array itself."""
+        built = build(
+            self.mapped(),
+            {"n1": holds(x=raw("n0")), "n2": holds(df=raw("n1"))},
+            {"n0": holds(o0=raw("n0")), "n1": holds(o0=raw("n1"))},
+        )
+
+        assert io_of(built) == {
+            "load": ([], [flyte("load")], []),
+            "each": ([flyte("load")], [flyte("each")], ["load"]),
+            "use": ([flyte("each")], [], ["each"]),
+        }
+        assert {run.node for run in built.lineage.runs if run.task and "each" in run.task.name} == {
+            "n1", "n1-0-n0", "n1-0-n1", "n1-0-n2",
+        }  # fmt: skip
+
+
+class TestWhatDynamicNodesWrite:
+    CHILD = node("n0-0-d0", "clean", spec_id="d0", parent="n0", retry_group="0", end=20)
+    PARENT = node("n0", "plan", is_dynamic=True, end=30)
+
+    def test_what_a_child_was_given_by_its_parent_s_code_is_the_parent_s(self):
+        """No output holds it; the path says who wrote it."""
+        built = build(facts(self.PARENT, self.CHILD), {"n0-0-d0": holds(df=raw("n0"))})
+
+        assert io_of(built) == {
+            "plan": ([], [flyte("plan", "df")], []),
+            "clean": ([flyte("plan", "df")], [], ["plan"]),
+        }
+        assert not built.lineage.partial
+
+    def test_what_a_parent_returns_of_its_own_goes_by_its_output(self):
+        built = build(
+            facts(self.PARENT, self.CHILD, node("n1", "use", end=50)),
+            {"n1": holds(df=raw("n0"))},
+            {"n0": holds(o0=raw("n0"), o1=raw("n0-0-d0")), "n0-0-d0": holds(o0=raw("n0-0-d0"))},
+        )
+
+        assert io_of(built)["plan"] == ([], [flyte("plan", "o0")], [])
+        assert io_of(built)["use"] == ([flyte("plan", "o0")], [], ["plan"])
+
+
+class TestWhatFlyteAdminAdds:
+    def test_pipeline_has_version_description_and_schedule(self):
+        from dataclasses import replace
+
+        workflow = Identifier("shop", "production", "app.etl.flow", "v7")
+        known = facts(node("n0", "load"), answer=Answer(workflow, "SCHEDULED", at(-5), None, None))
+        described = replace(definition(task("n0")), description="Loads the shop")
+
+        built = build(known, definition=described, schedule="cron: 0 5 * * *", name_source="admin")
+
+        (pipeline,) = built.lineage.pipelines
+        assert pipeline.version.version == "v7"
+        assert pipeline.properties.description == "Loads the shop"
+        assert pipeline.properties.custom["schedule"] == "cron: 0 5 * * *"
+        run = next(run for run in built.lineage.runs if run.node is None)
+        assert run.custom["mode"] == "SCHEDULED"
+        assert run.custom["workflow_version"] == "v7"
+
+    def test_child_execution_has_a_parent(self):
+        answer = Answer(None, "CHILD_WORKFLOW", None, Origin(OTHER, "n3"), None)
+
+        built = build(facts(node("n0", "load"), answer=answer))
+
+        run = next(run for run in built.lineage.runs if run.node is None)
+        assert run.parent == RunId(execution=OTHER)
+
+    def test_eager_task_is_the_parent_of_what_it_launched(self):
+        """Only a label says so."""
+        built = build(facts(node("n0", "load"), labels={"eager-exec": "older"}))
+
+        run = next(run for run in built.lineage.runs if run.node is None)
+        assert run.parent == RunId(execution=OTHER)
+
+    def test_owners_are_where_the_operator_says(self):
+        """A principal is a property of the run, and no owner by itself."""
+        known = facts(node("n0", "load"), labels={"team": "ada, grace"}, principal="robot")
+
+        silent, by_label = build(known), build(known, rules=Rules(owner_label="team"))
+        both = build(known, rules=Rules(owner_label="team", owner_principal=True))
+
+        assert silent.lineage.pipelines[0].ownership is None
+        assert [o.id for o in by_label.lineage.tasks[0].ownership.owners] == ["ada", "grace"]
+        assert [o.id for o in both.lineage.pipelines[0].ownership.owners] == [
+            "ada", "grace", "robot",
+        ]  # fmt: skip
