@@ -109,6 +109,7 @@ class DataFlow:
         self.waiting: set[str] = set()
         self.orphans: set[str] = set()
         self.mistakes: set[str] = set()
+        self._task_ids: dict[str, TaskId] = {}
         self._adopted: dict[str, list[tuple[Reference, str]]] = defaultdict(list)
         self._register()
 
@@ -133,6 +134,11 @@ class DataFlow:
 
     def task_id(self, node: NodeFacts) -> TaskId:
         """The task that a node ran, with its place where it has several."""
+        if node.id not in self._task_ids:
+            self._task_ids[node.id] = self._task_id(node)
+        return self._task_ids[node.id]
+
+    def _task_id(self, node: NodeFacts) -> TaskId:
         task = naming.task_of(node)
         if task is None:
             raise ValueError(f"Node {node.id} runs no task")

@@ -324,7 +324,7 @@ class _Builder:
             else Operation(
                 kind="confirm" if self.flow.fetched(node) else "write",
                 at=node.ended_at,
-                run=self._run_id(node),
+                run=self._run_ids[node.id],
                 task=self.flow.task_id(node),
             ),
         )
@@ -398,10 +398,15 @@ class _Builder:
                 yield self._run(node, attempt)
             yield self._final_run(node, final)
 
-    def _run_id(self, node: NodeFacts) -> RunId:
-        """The run of the node's last attempt."""
-        number = _attempts(node)[-1].number
-        return RunId(execution=self.facts.execution, node=node.id, attempt=number)
+    @cached_property
+    def _run_ids(self) -> dict[str, RunId]:
+        """The runs of the last attempts, by node id."""
+        return {
+            node.id: RunId(
+                execution=self.facts.execution, node=node.id, attempt=_attempts(node)[-1].number
+            )
+            for node in self.flow.nodes
+        }
 
     def _run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
         return Run.model_validate(
@@ -423,9 +428,7 @@ class _Builder:
     def _final_run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
         """The attempt that decided: what its node says goes before task events."""
         run = self._run(node, attempt)
-        upstream = (
-            self._run_id(self.structure.nodes[id]) for id in self.flow.upstream.get(node.id, ())
-        )
+        upstream = (self._run_ids[id] for id in self.flow.upstream.get(node.id, ()))
         started = run.started_at or node.started_at or node.queued_at
         return run.model_copy(
             update={
