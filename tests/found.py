@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flytelineage.daemon import Daemon
-from flytelineage.entities import Lineage
+from flytelineage.entities import Evidence, Lineage
 from flytelineage.objects import ObjectReader
 from flytelineage.report import Report
 from flytelineage.sources.file import FileSource
@@ -63,13 +63,8 @@ def told(lineage: Lineage) -> Truth:
         tasks=tuple(sorted(tasks)),
         reads=_edges(tasks, "inputs"),
         writes=_edges(tasks, "outputs"),
-        edges=tuple(
-            sorted(
-                (edge.task.local, name)
-                for name, task in tasks.items()
-                for edge in (task.io.upstream if task.io else ())
-            )
-        ),
+        edges=_upstream(tasks, Evidence.DATA),
+        definition_edges=_upstream(tasks, Evidence.DEFINITION),
         inputs=tuple(sorted(map(str, whole.inputs))),
         outputs=tuple(sorted(map(str, whole.outputs))),
         runs=tuple(
@@ -100,12 +95,29 @@ def _edges(tasks: dict[str, Any], side: str) -> dict[str, tuple[str, ...]]:
     return {name: ids for name, ids in found.items() if ids}
 
 
-def comparable(truth: Truth) -> dict[str, Any]:
-    """A truth as plain values in a fixed order, for readable differences."""
+def _upstream(tasks: dict[str, Any], evidence: Evidence) -> tuple[tuple[str, str], ...]:
+    """Pairs of tasks between which there is this evidence of an edge."""
+    found = (
+        (edge.task.local, name)
+        for name, task in tasks.items()
+        for edge in (task.io.upstream if task.io else ())
+        if evidence in edge.evidence
+    )
+    return tuple(sorted(found))
+
+
+def comparable(truth: Truth, *, definitions: bool = False) -> dict[str, Any]:
+    """A truth as plain values in a fixed order, for readable differences.
+
+    Definition edges are a matter of what was known of graphs: asked for where that is
+    what the case is about.
+    """
     plain = json.loads(json.dumps(truth.as_json()))
+    if not definitions:
+        del plain["definition_edges"]
     for side in ("reads", "writes"):
         plain[side] = {name: sorted(ids) for name, ids in sorted(plain[side].items()) if ids}
-    for name in ("tasks", "edges", "inputs", "outputs"):
+    for name in {"tasks", "edges", "definition_edges", "inputs", "outputs"} & plain.keys():
         plain[name] = sorted(plain[name])
     plain["runs"] = sorted(plain["runs"], key=lambda run: (run["node"], run["attempt"]))
     return plain

@@ -381,7 +381,7 @@ def test_a_dynamic_node_tells_its_graph_once() -> None:
     template = graph.compiled_workflow.primary.template
     assert event.is_parent
     assert event.is_dynamic
-    assert [node.id for node in template.nodes] == ["start-node", "dn0", "dn1", "end-node"]
+    assert [node.id for node in template.nodes] == ["start-node", "end-node", "dn0", "dn1"]
     assert graph.dynamic_job_spec_uri.endswith("/n1/data/0/futures.pb")
     assert not node_event(stream, "n1").is_parent
     assert node_event(stream, "n1-0-dn0").is_in_dynamic_chain
@@ -991,7 +991,7 @@ def test_every_workflow_can_be_compiled() -> None:
     closure = compile_workflow(samples()["quality"])
 
     template = closure.primary.template
-    assert template.nodes[1].inputs[0].binding.promise.node_id == "start-node"
+    assert template.nodes[2].inputs[0].binding.promise.node_id == "start-node"
     assert [part.template.id.name for part in closure.sub_workflows] == [
         "shop.quality.check_and_repair"
     ]

@@ -18,7 +18,12 @@ from flyteidl.core import (
     workflow_pb2,
 )
 
-from flytelineage.testing.simulator.literals import FastLiterals, HexNames, typed_interface
+from flytelineage.testing.simulator.literals import (
+    FastLiterals,
+    HexNames,
+    literal_type,
+    typed_interface,
+)
 from flytelineage.testing.simulator.storage import MemoryStorage
 from flytelineage.testing.simulator.workflows import (
     Binding,
@@ -26,9 +31,12 @@ from flytelineage.testing.simulator.workflows import (
     Dynamic,
     Gate,
     Input,
+    Kind,
     LaunchPlan,
+    ListOf,
     MapTask,
     Node,
+    Offloaded,
     Output,
     Produced,
     Task,
@@ -43,16 +51,39 @@ def compile_workflow(workflow: Workflow) -> Any:
 
     As in Flyte, the graph of a dynamic node is not part of it: only its task is.
     """
-    parts = [workflow, *_sub_workflows(workflow)]
+    return _closure(workflow, None)
+
+
+def compile_dynamic(body: Workflow, given: Mapping[str, Any], id: Any, interface: Any) -> Any:
+    """The closure of a dynamic node's graph, as DYNAMIC_RUNNING carries it.
+
+    The task's code saw values where a workflow sees promises. So what it was given
+    stands in its graph as constants, and nothing is bound to start-node.
+    Source: flytepropeller pkg/controller/nodes/dynamic/dynamic_workflow.go.
+
+    Args:
+        body: The graph.
+        given: Literals by input.
+        id: The `Identifier` that propeller makes up for it.
+        interface: That of the dynamic task.
+    """
+    closure = _closure(body, given)
+    closure.primary.template.id.CopyFrom(id)
+    closure.primary.template.interface.CopyFrom(interface)
+    return closure
+
+
+def _closure(workflow: Workflow, given: Mapping[str, Any] | None) -> Any:
+    parts = list({part.name: part for part in [workflow, *_sub_workflows(workflow)]}.values())
     tasks = {
         (task.name, task.version): _compiled_task(task, node, part)
         for part in parts
         for node in _nodes(part)
         if (task := task_of(node))
     }
-    compiled = [_compiled(part) for part in parts]
+    primary, *others = [_compiled(part, given if part is workflow else None) for part in parts]
     return compiler_pb2.CompiledWorkflowClosure(
-        primary=compiled[0], sub_workflows=compiled[1:], tasks=tasks.values()
+        primary=primary, sub_workflows=others, tasks=tasks.values()
     )
 
 
@@ -78,21 +109,45 @@ def workflow_identifier(workflow: Workflow, kind: str = "WORKFLOW", name: str = 
 def workflow_interface(workflow: Workflow) -> Any:
     """The `TypedInterface` of a workflow."""
     outputs = {name: kind_of(binding, workflow) for name, binding in workflow.outputs.items()}
-    return typed_interface(workflow.inputs, outputs)
+    return typed_interface(workflow.inputs, outputs, docs=workflow.docs)
 
 
-def node_interface(node: Node, workflow: Workflow) -> Any:
-    """The `TypedInterface` of what stands at a node."""
+def task_interface(node: Node, workflow: Workflow) -> Any:
+    """The `TypedInterface` of the task at a node; of a map task, that of its items."""
+    task, target = task_of(node), node.target
     inputs = {name: kind_of(binding, workflow) for name, binding in node.inputs.items()}
-    return typed_interface(inputs, output_kinds(node, workflow))
+    if isinstance(target, MapTask) and not target.legacy:
+        node = Node(node.id, target.task, node.inputs)
+        inputs |= {name: _item(inputs[name]) for name in target.over}
+    return typed_interface(
+        inputs,
+        output_kinds(node, workflow),
+        docs=task.docs if task else {},
+        artifacts=task.artifacts if task else {},
+    )
+
+
+def _item(kind: Kind) -> Kind:
+    if isinstance(kind, Offloaded):
+        return _item(kind.item)
+    return kind.item if isinstance(kind, ListOf) else kind
 
 
 def _nodes(workflow: Workflow) -> Iterator[Node]:
     """The nodes of a graph, arms of branches included, under their compiled ids."""
-    for node in workflow.nodes:
-        yield node
-        if isinstance(node.target, Branch):
-            yield from (named_arm(node, arm) for arm in node.target.arms)
+    for node in (*workflow.nodes, *filter(None, [workflow.on_failure])):
+        yield from _with_arms(node)
+
+
+def _with_arms(node: Node) -> Iterator[Node]:
+    yield node
+    for arm in _arms(node):
+        yield from _with_arms(arm)
+
+
+def _arms(node: Node) -> list[Node]:
+    branch = node.target
+    return [named_arm(node, arm) for arm in branch.arms] if isinstance(branch, Branch) else []
 
 
 def named_arm(branch: Node, arm: Node) -> Node:
@@ -111,7 +166,11 @@ def _sub_workflows(workflow: Workflow) -> Iterator[Workflow]:
 
 
 def _compiled_task(task: Task, node: Node, workflow: Workflow) -> Any:
-    plain = Node(node.id, task, node.inputs)
+    return compiler_pb2.CompiledTask(template=task_template(task, node, workflow))
+
+
+def task_template(task: Task, node: Node, workflow: Workflow) -> Any:
+    """The `TaskTemplate` that was registered for the task at a node."""
     template = tasks_pb2.TaskTemplate(
         id=identifier_pb2.Identifier(
             resource_type="TASK",
@@ -121,31 +180,44 @@ def _compiled_task(task: Task, node: Node, workflow: Workflow) -> Any:
             version=task.version,
         ),
         type=task.task_type,
-        metadata=tasks_pb2.TaskMetadata(discoverable=task.cacheable),
-        interface=node_interface(plain, workflow),
+        metadata=tasks_pb2.TaskMetadata(
+            discoverable=task.cacheable, cache_serializable=task.cache_serialize
+        ),
+        interface=task_interface(node, workflow),
     )
-    return compiler_pb2.CompiledTask(template=template)
+    if task.sql:
+        template.sql.CopyFrom(tasks_pb2.Sql(statement=task.sql, dialect="ANSI"))
+    elif task.image:
+        template.container.CopyFrom(tasks_pb2.Container(image=task.image, args=task.args))
+    return template
 
 
-def _compiled(workflow: Workflow) -> Any:
+def _compiled(workflow: Workflow, given: Mapping[str, Any] | None) -> Any:
+    outputs = _bindings(workflow.outputs, given)
     template = workflow_pb2.WorkflowTemplate(
         id=workflow_identifier(workflow),
         interface=workflow_interface(workflow),
         nodes=[
             workflow_pb2.Node(id="start-node"),
-            *(_node(node, workflow) for node in workflow.nodes),
-            workflow_pb2.Node(id="end-node", inputs=_bindings(workflow.outputs)),
+            workflow_pb2.Node(id="end-node", inputs=outputs),
+            *(_node(node, workflow, given) for node in workflow.nodes),
         ],
-        outputs=_bindings(workflow.outputs),
+        outputs=outputs,
     )
-    return compiler_pb2.CompiledWorkflow(template=template, connections=_connections(workflow))
+    if workflow.fails_late:
+        policy = workflow_pb2.WorkflowMetadata.FAIL_AFTER_EXECUTABLE_NODES_COMPLETE
+        template.metadata.on_failure = policy
+    if workflow.on_failure:
+        template.failure_node.CopyFrom(_node(workflow.on_failure, workflow, given))
+    connections = _connections(workflow, constants=given is not None)
+    return compiler_pb2.CompiledWorkflow(template=template, connections=connections)
 
 
-def _node(node: Node, workflow: Workflow) -> Any:
+def _node(node: Node, workflow: Workflow, given: Mapping[str, Any] | None) -> Any:
     found = workflow_pb2.Node(
         id=node.id,
         metadata=workflow_pb2.NodeMetadata(name=short_name(node)),
-        inputs=_bindings(node.inputs),
+        inputs=_bindings(node.inputs, given),
         upstream_node_ids=node.upstream(),
     )
     target = node.target
@@ -154,10 +226,12 @@ def _node(node: Node, workflow: Workflow) -> Any:
     elif isinstance(target, LaunchPlan):
         found.workflow_node.launchplan_ref.CopyFrom(launch_plan_identifier(target))
     elif isinstance(target, Branch):
-        found.branch_node.CopyFrom(_branch(node, target, workflow))
-    elif isinstance(target, MapTask):
-        inner = Node(node.id, target.task, node.inputs)
-        found.array_node.node.CopyFrom(_node(inner, workflow))
+        found.branch_node.CopyFrom(_branch(node, target, workflow, given))
+    elif isinstance(target, MapTask) and not target.legacy:
+        found.array_node.node.CopyFrom(
+            _node(Node(node.id, target.task, node.inputs), workflow, given)
+        )
+        found.array_node.min_success_ratio = target.min_success_ratio
     elif isinstance(target, Gate):
         found.gate_node.CopyFrom(_gate(node, target))
     else:
@@ -165,8 +239,8 @@ def _node(node: Node, workflow: Workflow) -> Any:
     return found
 
 
-def _set_task(found: Any, target: Task | Dynamic, workflow: Workflow) -> None:
-    task = target.task if isinstance(target, Dynamic) else target
+def _set_task(found: Any, target: Task | Dynamic | MapTask, workflow: Workflow) -> None:
+    task = target if isinstance(target, Task) else target.task
     reference = found.task_node.reference_id
     reference.resource_type = identifier_pb2.TASK
     reference.project, reference.domain = workflow.project, workflow.domain
@@ -181,7 +255,9 @@ def short_name(node: Node) -> str:
         return task.name.rpartition(".")[2]
     if isinstance(target, LaunchPlan):
         return target.workflow.name.rpartition(".")[2]
-    return target.name.rpartition(".")[2] if isinstance(target, Workflow) else ""
+    if isinstance(target, (Workflow, Gate)):
+        return target.name.rpartition(".")[2]
+    return node.id
 
 
 def launch_plan_identifier(plan: LaunchPlan) -> Any:
@@ -190,42 +266,58 @@ def launch_plan_identifier(plan: LaunchPlan) -> Any:
     return workflow_identifier(plan.workflow, "LAUNCH_PLAN", name)
 
 
-def _branch(node: Node, branch: Branch, workflow: Workflow) -> Any:
-    """All arms, each under a condition of which only the shape is real."""
-    always = condition_pb2.BooleanExpression(
+def _branch(node: Node, branch: Branch, workflow: Workflow, given: Mapping[str, Any] | None) -> Any:
+    """All arms; of the conditions only what they compare is real.
+
+    The last arm is the one that `else` leads to, unless that is an error.
+    """
+    arms = [_node(arm, workflow, given) for arm in _arms(node)]
+    last = [] if branch.or_fails or len(arms) == 1 else [arms.pop()]
+    blocks = [workflow_pb2.IfBlock(condition=_condition(node), then_node=arm) for arm in arms]
+    found = workflow_pb2.IfElseBlock(case=blocks[0], other=blocks[1:])
+    if last:
+        found.else_node.CopyFrom(last[0])
+    else:
+        found.error.failed_node_id, found.error.message = node.id, "no case matched"
+    return workflow_pb2.BranchNode(if_else=found)
+
+
+def _condition(node: Node) -> Any:
+    """An input of the branch is compared with a constant."""
+    one = literals_pb2.Primitive(integer=1)
+    left = condition_pb2.Operand(var=next(iter(sorted(node.inputs)), ""))
+    if not node.inputs:
+        left = condition_pb2.Operand(primitive=one)
+    return condition_pb2.BooleanExpression(
         comparison=condition_pb2.ComparisonExpression(
-            operator="EQ",
-            left_value=condition_pb2.Operand(var="condition"),
-            right_value=condition_pb2.Operand(var="condition"),
+            operator="EQ", left_value=left, right_value=condition_pb2.Operand(primitive=one)
         )
-    )
-    blocks = [
-        workflow_pb2.IfBlock(condition=always, then_node=_node(named_arm(node, arm), workflow))
-        for arm in branch.arms
-    ]
-    return workflow_pb2.BranchNode(
-        if_else=workflow_pb2.IfElseBlock(case=blocks[0], other=blocks[1:])
     )
 
 
 def _gate(node: Node, gate: Gate) -> Any:
     if gate.kind == "approve":
-        return workflow_pb2.GateNode(approve=workflow_pb2.ApproveCondition(signal_id=node.id))
-    if gate.kind == "signal":
-        return workflow_pb2.GateNode(signal=workflow_pb2.SignalCondition(signal_id=node.id))
-    return workflow_pb2.GateNode(sleep=workflow_pb2.SleepCondition())
+        return workflow_pb2.GateNode(approve=workflow_pb2.ApproveCondition(signal_id=gate.name))
+    if gate.kind == "sleep":
+        return workflow_pb2.GateNode(sleep=workflow_pb2.SleepCondition())
+    condition = workflow_pb2.SignalCondition(
+        signal_id=gate.name, type=literal_type(gate.signal), output_variable_name="o0"
+    )
+    return workflow_pb2.GateNode(signal=condition)
 
 
-def _bindings(inputs: Mapping[str, Binding]) -> list[Any]:
+def _bindings(inputs: Mapping[str, Binding], given: Mapping[str, Any] | None) -> list[Any]:
     return [
-        literals_pb2.Binding(var=name, binding=_binding(binding))
+        literals_pb2.Binding(var=name, binding=_binding(binding, given))
         for name, binding in sorted(inputs.items())
     ]
 
 
-def _binding(binding: Binding) -> Any:
+def _binding(binding: Binding, given: Mapping[str, Any] | None) -> Any:
     make = literals_pb2.BindingData
     if isinstance(binding, Input):
+        if given is not None:
+            return _bound(given[binding.name])
         # After compilation the workflow's inputs are the outputs of its start-node.
         return make(promise=types_pb2.OutputReference(node_id="start-node", var=binding.name))
     if isinstance(binding, Output):
@@ -236,12 +328,24 @@ def _binding(binding: Binding) -> Any:
             )
         )
     if isinstance(binding, list):
-        items = [_binding(item) for item in binding]
+        items = [_binding(item, given) for item in binding]
         return make(collection=literals_pb2.BindingDataCollection(bindings=items))
     if isinstance(binding, dict):
-        named = {key: _binding(item) for key, item in binding.items()}
+        named = {key: _binding(item, given) for key, item in binding.items()}
         return make(map=literals_pb2.BindingDataMap(bindings=named))
-    return make(scalar=_constant(binding).scalar)
+    return _bound(_constant(binding))
+
+
+def _bound(literal: Any) -> Any:
+    """A literal as the constant that a binding holds."""
+    make = literals_pb2.BindingData
+    if literal.HasField("collection"):
+        items = [_bound(item) for item in literal.collection.literals]
+        return make(collection=literals_pb2.BindingDataCollection(bindings=items))
+    if literal.HasField("map"):
+        named = {key: _bound(item) for key, item in literal.map.literals.items()}
+        return make(map=literals_pb2.BindingDataMap(bindings=named))
+    return make(scalar=literal.scalar)
 
 
 def _step(step: str | int) -> Any:
@@ -256,22 +360,41 @@ def _constant(kind: Any) -> Any:
     return FastLiterals(MemoryStorage(), HexNames("constant")).make(kind, None)
 
 
-def _upstream(workflow: Workflow) -> dict[str, tuple[str, ...]]:
-    """Ids of the nodes upstream of each node, start and end included."""
-    upstream = {node.id: node.upstream() or ("start-node",) for node in workflow.nodes}
-    inner = {id for ids in upstream.values() for id in ids}
-    upstream["end-node"] = tuple(id for id in upstream if id not in inner) or ("start-node",)
-    return upstream
+def _connections(workflow: Workflow, *, constants: bool) -> Any:
+    """Who waits for whom, start and end included; only the arms are not waited for.
 
-
-def _connections(workflow: Workflow) -> Any:
-    upstream = _upstream(workflow)
-    downstream: dict[str, list[str]] = {}
+    Source: flytepropeller pkg/compiler/workflow_compiler.go, ValidateWorkflow.
+    """
+    upstream = {
+        node.id: _waits_for(node, constants=constants) or {"start-node"} for node in workflow.nodes
+    }
+    waited = {id for ids in upstream.values() for id in ids}
+    downstream: dict[str, set[str]] = {}
+    end = Node("end-node", Task(""), workflow.outputs)
+    upstream["end-node"] = _waits_for(end, constants=constants) | (upstream.keys() - waited)
     for id, ids in upstream.items():
         for above in ids:
-            downstream.setdefault(above, []).append(id)
-    ids_of = compiler_pb2.ConnectionSet.IdList
+            downstream.setdefault(above, set()).add(id)
+    for node in workflow.nodes:
+        for arm in list(_with_arms(node))[1:]:
+            upstream[arm.id] = _waits_for(arm, constants=constants)
     return compiler_pb2.ConnectionSet(
-        upstream={id: ids_of(ids=ids) for id, ids in upstream.items()},
-        downstream={id: ids_of(ids=ids) for id, ids in downstream.items()},
+        upstream=_id_lists(upstream), downstream=_id_lists(downstream)
     )
+
+
+def _waits_for(node: Node, *, constants: bool) -> set[str]:
+    """The nodes upstream, start-node among them if an input of the workflow is taken."""
+    takes = not constants and any(map(_takes_input, node.inputs.values()))
+    return {*node.upstream(), *(["start-node"] if takes else [])}
+
+
+def _takes_input(binding: Binding) -> bool:
+    if isinstance(binding, (list, dict)):
+        return any(map(_takes_input, binding.values() if isinstance(binding, dict) else binding))
+    return isinstance(binding, Input)
+
+
+def _id_lists(ids: Mapping[str, set[str]]) -> dict[str, Any]:
+    make = compiler_pb2.ConnectionSet.IdList
+    return {id: make(ids=sorted(others)) for id, others in ids.items() if others}

@@ -36,6 +36,8 @@ LITERAL_MAP = literals_pb2.LiteralMap
 _SIMPLE = {"int": "INTEGER", "float": "FLOAT", "str": "STRING", "bool": "BOOLEAN"}
 _SIMPLE |= {"datetime": "DATETIME", "timedelta": "DURATION", "NoneType": "NONE"}
 _EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
+NOTHING = literals_pb2.Literal(scalar=literals_pb2.Scalar(none_type=literals_pb2.Void()))
+"""Flyte's Void: what stands for `None`, and for an item that failed."""
 
 
 class LiteralMaker(Protocol):
@@ -177,7 +179,7 @@ def part(literal: Any, path: Sequence[str | int]) -> Any:
 def _primitive(kind: Primitive) -> Any:
     value = kind.value
     if value is None:
-        return literals_pb2.Literal(scalar=literals_pb2.Scalar(none_type=literals_pb2.Void()))
+        return NOTHING
     primitive = literals_pb2.Primitive()
     if isinstance(value, bool):
         primitive.boolean = value
@@ -224,14 +226,32 @@ def _pointer_fields(kind: Frame | File | Folder, uri: str, *, given: bool) -> di
 # ------------------------------------------------------------------------- types
 
 
-def typed_interface(inputs: Mapping[str, Kind], outputs: Mapping[str, Kind]) -> Any:
-    """The `TypedInterface` of a task or workflow."""
-    return interface_pb2.TypedInterface(inputs=_variables(inputs), outputs=_variables(outputs))
+def typed_interface(
+    inputs: Mapping[str, Kind],
+    outputs: Mapping[str, Kind],
+    *,
+    docs: Mapping[str, str] | None = None,
+    artifacts: Mapping[str, str] | None = None,
+) -> Any:
+    """The `TypedInterface` of a task or workflow.
+
+    Args:
+        inputs: Kind by variable.
+        outputs: The same.
+        docs: What is said of variables; flytekit says their names where nothing is.
+        artifacts: Names that the author gave to outputs.
+    """
+    found = interface_pb2.TypedInterface(
+        inputs=_variables(inputs, docs or {}), outputs=_variables(outputs, docs or {})
+    )
+    for variable, name in (artifacts or {}).items():
+        found.outputs.variables[variable].artifact_partial_id.artifact_key.name = name
+    return found
 
 
-def _variables(kinds: Mapping[str, Kind]) -> Any:
+def _variables(kinds: Mapping[str, Kind], docs: Mapping[str, str]) -> Any:
     variables = {
-        name: interface_pb2.Variable(type=literal_type(kind), description=name)
+        name: interface_pb2.Variable(type=literal_type(kind), description=docs.get(name, name))
         for name, kind in kinds.items()
     }
     return interface_pb2.VariableMap(variables=variables)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,6 +43,8 @@ class Place:
         attempt: The one that runs; the last one, once it is over.
         task: What its task events are about, once there may be some.
         started: Whether the attempt had its first event, the unpublished one.
+        inputs_at: Where its inputs are, if not in its own folder.
+        item: Which item of the array node above it is.
     """
 
     id: str
@@ -59,10 +61,14 @@ class Place:
     attempt: int = 0
     task: Task | None = None
     started: bool = False
+    inputs_at: str = ""
+    item: int | None = None
 
     @property
     def input_uri(self) -> str:
         """Where propeller puts the inputs; `start-node` has none."""
+        if self.inputs_at:
+            return self.inputs_at
         return "" if self.spec_id == "start-node" else f"{self.folder}/inputs.pb"
 
     @property
@@ -74,6 +80,18 @@ class Place:
     def output_uri(self) -> str:
         """Where the outputs of this attempt are, or would be."""
         return f"{self.output_folder}/outputs.pb"
+
+    @property
+    def deck_uri(self) -> str:
+        """Where a task's deck is."""
+        return f"{self.output_folder}/deck.html"
+
+    def inside(self, other: Place | None) -> bool:
+        """Whether it stands somewhere below another node; everything is below `None`."""
+        place = self.parent
+        while place is not None and place is not other:
+            place = place.parent
+        return place is other
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,10 @@ class Reports:
         execution: A `WorkflowExecutionIdentifier`.
         clock: Says milliseconds since `start`.
         inline: Propeller's `raw-output-policy`: data in the event, not its URI.
+
+    Attributes:
+        published: What came out, in order.
+        lost: What FlyteAdmin keeps but could not publish.
     """
 
     def __init__(
@@ -128,6 +150,7 @@ class Reports:
     ) -> None:
         self.execution = execution
         self.published: list[Any] = []
+        self.lost: list[Any] = []
         self._start = start
         self._clock = clock
         self._inline = inline
@@ -151,12 +174,18 @@ class Reports:
         *,
         inputs: Mapping[str, Any] | None = None,
         output: Data | None = None,
+        lost: bool = False,
         **more: Any,
     ) -> None:
         """Report a node's phase.
 
-        `inputs` are given when queued or recovered: only then the inline policy sends
-        them. `more` are other fields of the event, by their names.
+        Args:
+            place: The node.
+            phase: A `core.NodeExecution.Phase`.
+            inputs: Only when queued or recovered: only then the inline policy sends them.
+            output: Only when it succeeded.
+            lost: Whether the event is too large for the topic.
+            more: Other fields of the event, by their names.
         """
         event = event_pb2.NodeExecutionEvent(
             id=self._node_id(place),
@@ -179,7 +208,42 @@ class Reports:
             event.retry_group = str(place.parent.attempt)
         self._put_input(event, place, inputs)
         self._put_output(event, output)
-        self.published.append(admin_pb2.NodeExecutionEventRequest(event=event))
+        request = admin_pb2.NodeExecutionEventRequest(event=event)
+        (self.lost if lost else self.published).append(request)
+
+    def fake_item(self, array: Place, task: Task, index: int, phase: str) -> None:
+        """Report what an array node makes up about one of its items.
+
+        Neither the node nor the task of these events exists. Below the top Admin does not
+        know the parent that they name, and refuses them.
+        Source: flytepropeller pkg/controller/nodes/array/event_recorder.go, sendEvents.
+        """
+        if array.parent:
+            return
+        id = identifier_pb2.NodeExecutionIdentifier(
+            node_id=f"{array.spec_id}-n{index}", execution_id=self.execution
+        )
+        parent = event_pb2.ParentNodeExecutionMetadata(node_id=array.spec_id)
+        node = event_pb2.NodeExecutionEvent(
+            id=id,
+            phase=phase,
+            occurred_at=self._now(),
+            reported_at=self._now(),
+            parent_node_metadata=parent,
+        )
+        self.published.append(admin_pb2.NodeExecutionEventRequest(event=node))
+        if phase == "QUEUED":
+            return  # the first task event of an attempt is never published
+        made_up = replace(task, name=f"{id.node_id}-{array.attempt}", version="v1")
+        attempt = event_pb2.TaskExecutionEvent(
+            task_id=task_identifier(made_up, self.execution.project, self.execution.domain),
+            parent_node_execution_id=id,
+            phase=phase,
+            task_type="k8s-array",
+            occurred_at=self._now(),
+            reported_at=self._now(),
+        )
+        self.published.append(admin_pb2.TaskExecutionEventRequest(event=attempt))
 
     def node_aborted(self, place: Place, reason: str) -> None:
         """Report an abort: the only node event without spec id, parent and version."""
@@ -229,9 +293,9 @@ class Reports:
         self._put_output(event, output)
         self.published.append(admin_pb2.TaskExecutionEventRequest(event=event))
 
-    def generated_name(self, place: Place, *more: str) -> str:
+    def generated_name(self, place: Place) -> str:
         """The name of the pod, and of its folder in the raw output."""
-        return unique_id(self.execution.name, place.id, *more, str(place.attempt), limit=50)
+        return unique_id(self.execution.name, place.id, str(place.attempt), limit=50)
 
     def task_execution_id(self, place: Place, task: Task) -> Any:
         """The `TaskExecutionIdentifier` of the attempt that runs."""
@@ -241,9 +305,9 @@ class Reports:
             retry_attempt=place.attempt,
         )
 
-    def log(self, place: Place, name: str = "Kubernetes Logs", *more: str) -> Any:
+    def log(self, place: Place, name: str = "Kubernetes Logs") -> Any:
         """A link to the logs of the pod."""
-        pod = self.generated_name(place, *more)
+        pod = self.generated_name(place)
         return execution_pb2.TaskLog(
             uri=f"https://logs.example.com/{pod}", name=name, message_format="JSON"
         )
@@ -302,17 +366,18 @@ def cache_metadata(
 
 
 def array_resources(
-    reports: Reports, place: Place, size: int, phase: str
+    reports: Reports, items: Sequence[Place], phases: Mapping[str, str]
 ) -> Sequence[event_pb2.ExternalResourceInfo]:
-    """One entry per element of an array node."""
+    """One entry per item of an array node; `phases` by the item's id."""
     return [
         event_pb2.ExternalResourceInfo(
-            external_id=reports.generated_name(place, f"n{index}"),
+            external_id=reports.generated_name(item),
             index=index,
-            phase=phase,
-            logs=[reports.log(place, f"Kubernetes Logs #0-{index}", f"n{index}")],
+            retry_attempt=item.attempt,
+            phase=phases[item.id],
+            logs=[reports.log(item, f"Kubernetes Logs #0-{index}")],
         )
-        for index in range(size)
+        for index, item in enumerate(items)
     ]
 
 

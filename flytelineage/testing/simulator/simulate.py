@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from flytelineage.testing.simulator.execution import Execution, Phase
+from flytelineage.testing.simulator.execution import Execution, Phase, ending
 from flytelineage.testing.simulator.storage import Storage
 from flytelineage.testing.simulator.stream import Stream
 from flytelineage.testing.simulator.truth import Story, given
@@ -25,6 +25,7 @@ def simulate(
     inputs: Mapping[str, Kind] | None = None,
     fast: bool = False,
     inline: bool = False,
+    array_event_version: int = 0,
     principal: str = "flyte",
     labels: Mapping[str, str] | None = None,
 ) -> Stream:
@@ -40,22 +41,22 @@ def simulate(
         seed: Of names, durations and everything else that Flyte leaves to chance.
         phase: How it ends, at the last node, unless an outcome says which node.
             `RUNNING` is the stream of an execution that is not over.
-        outcomes: How nodes fare, by path of spec ids: `n1`, `n4/n0`, `n7/n7-n0`.
+        outcomes: How nodes fare, by path of spec ids: `n1`, `n4/n0`, `n7/n7-n0`; in an
+            earlier attempt at what is around them: `n4#0/n0`.
         inputs: Other values of the workflow's inputs, e.g. `Stream.output(..)`.
         fast: Build literals by hand instead of by flytekit.
         inline: Propeller's `raw-output-policy: inline`: data in events, not URIs.
+        array_event_version: Propeller's `array-node-config.event-version`: with 1 the
+            items of map tasks have events of their own.
         principal: Who started it.
         labels: Of the execution.
     """
-    known = dict(outcomes or {})
-    if phase != "SUCCEEDED" and all(outcome.phase == "SUCCEEDED" for outcome in known.values()):
-        last = workflow.nodes[-1].id
-        known[last] = Outcome(phase, known.get(last, Outcome()).failed_attempts)
+    known = ending(workflow, outcomes or {}, phase)
     kinds = {**workflow.inputs, **(inputs or {})}
     execution = Execution(
         workflow,
         execution_name,
-        Settings(storage, seed, fast=fast, inline=inline),
+        Settings(storage, seed, fast=fast, inline=inline, array_event_version=array_event_version),
         start=start,
         inputs=kinds,
         outcomes=known,
@@ -66,7 +67,9 @@ def simulate(
         inputs={name: given(kind) for name, kind in kinds.items()},
         outcomes=known,
         seen=execution.places,
+        told=execution.told,
         inline=inline,
+        items_apart=array_event_version == 1,
     )
     return _stream(execution, story, principal, labels or {})
 
@@ -76,6 +79,7 @@ def _stream(
 ) -> Stream:
     for path, child in execution.children.items():
         story.children[path].seen.update(child.places)
+        story.children[path].told.update(child.told)
     children = tuple(
         _stream(child, story.children[path], principal, labels)
         for path, child in execution.children.items()

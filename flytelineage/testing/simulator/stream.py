@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timezone
 from typing import Any, Literal, TypeAlias
@@ -18,7 +18,7 @@ from google.protobuf import json_format
 
 from flytelineage.testing.simulator.cloudevents import cloud_event
 from flytelineage.testing.simulator.compiled import (
-    node_interface,
+    task_interface,
     task_of,
     workflow_identifier,
     workflow_interface,
@@ -26,8 +26,8 @@ from flytelineage.testing.simulator.compiled import (
 from flytelineage.testing.simulator.execution import Execution
 from flytelineage.testing.simulator.literals import seeded
 from flytelineage.testing.simulator.reports import task_identifier
-from flytelineage.testing.simulator.truth import Story, Truth
-from flytelineage.testing.simulator.workflows import Produced, output_kinds
+from flytelineage.testing.simulator.truth import Knowledge, Story, Truth
+from flytelineage.testing.simulator.workflows import Produced, Taken, output_kinds
 
 Encoding: TypeAlias = Literal["raw", "v1", "v2"]
 Delivery: TypeAlias = Literal["sns", "raw"]
@@ -60,13 +60,27 @@ class Stream:
 
     @property
     def truth(self) -> Truth:
-        """What is true, under the workflow's true name."""
-        return self.story.tell(self.execution.phase, self.execution.attempts)
+        """What is true, under the workflow's true name, as CloudEvents of version 2 tell it."""
+        return self._truth("named")
 
     @property
     def guessed_truth(self) -> Truth:
         """The same under the name that is guessed where nobody says the true one."""
-        return self.story.tell(self.execution.phase, self.execution.attempts, guessed=True)
+        return self._truth("guessed")
+
+    @property
+    def admin_truth(self) -> Truth:
+        """The same with all that FlyteAdmin knows: every interface, and the whole graph."""
+        return self._truth("admin")
+
+    def _truth(self, known: Knowledge) -> Truth:
+        return self.story.tell(self.execution.phase, self.execution.attempts, known)
+
+    def family(self) -> Iterator[Stream]:
+        """The stream, and those of all executions that it started."""
+        yield self
+        for child in self.children:
+            yield from child.family()
 
     def output(self, path: str, variable: str = "o0") -> Produced:
         """What a node made, to be an input of a later execution.
@@ -90,6 +104,11 @@ class Stream:
         """Execution, node id and attempt, as the cache remembers who made something."""
         place = self.execution.places[path]
         return self.execution.name, place.id, place.attempt
+
+    def taken(self, path: str) -> Taken:
+        """All of a node that another execution may take over."""
+        child = self.execution.children.get(path)
+        return Taken(self.outputs(path), self.source(path), child.name if child else "")
 
     # ----------------------------------------------------------------- disorder
 
@@ -236,7 +255,7 @@ class Stream:
         found.task_id.CopyFrom(task_identifier(task, workflow.project, workflow.domain))  # type: ignore[arg-type]
         found.node_execution_id.CopyFrom(outer.raw_event.id)
         found.retry_attempt = ran[-1].number
-        outer.output_interface.CopyFrom(node_interface(node, workflow))
+        outer.output_interface.CopyFrom(task_interface(node, workflow))
 
 
 def _event_id(event: Any) -> str:

@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias, Union
+from typing import Any, Literal, TypeAlias, Union
 
 from flytelineage.testing.simulator.compiled import named_arm, task_of
+from flytelineage.testing.simulator.definition import Walk
 from flytelineage.testing.simulator.workflows import (
     Binding,
     Branch,
@@ -41,12 +42,15 @@ from flytelineage.testing.simulator.workflows import (
     Produced,
     Record,
     Same,
+    Taken,
     Task,
     Workflow,
+    Written,
 )
 
 _SCHEMES = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gcs", "bq": "bigquery"}
 _PARTITION = re.compile(r"/[^/=]+=[^/]*$")
+_ATTEMPT = re.compile(r"#\d+")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ Value: TypeAlias = Union[  # noqa: UP007 - Python 3.10 cannot join forward refer
 
 NOTHING: frozenset[Symbol] = frozenset()
 
+Knowledge: TypeAlias = Literal["guessed", "named", "admin"]
+"""From where the truth can be known: from events alone, from CloudEvents of version 2, which
+name the workflow and tell interfaces of tasks that ran, or from FlyteAdmin."""
+
 
 @dataclass(frozen=True)
 class RunTruth:
@@ -97,6 +105,7 @@ class Truth:
         tasks: Local names: the task's, with `@<place>` where it stands at several.
         reads, writes: Dataset ids, `<platform>:<name>`, by task.
         edges: Pairs of tasks: the second reads what the first gave.
+        definition_edges: Pairs of tasks: by the graph the second waits for the first.
         inputs, outputs: Datasets of the workflow itself.
     """
 
@@ -107,6 +116,7 @@ class Truth:
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     edges: tuple[tuple[str, str], ...] = ()
+    definition_edges: tuple[tuple[str, str], ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     runs: tuple[RunTruth, ...] = ()
@@ -122,6 +132,7 @@ class Story:
     Attributes:
         seen: Paths of the nodes that were seen. It decides which places a task has,
             and grows no more once the truth is told.
+        told: Paths of the dynamic nodes whose graphs were published.
         results: Value by variable, by path.
         children: Stories of executions that launch-plan nodes started, by path.
     """
@@ -133,27 +144,30 @@ class Story:
         *,
         inputs: Mapping[str, Value],
         outcomes: Mapping[str, Outcome],
-        seen: Iterable[str],
+        seen: Iterable[str] = (),
+        told: Iterable[str] = (),
         inline: bool = False,
+        items_apart: bool = False,
     ) -> None:
-        self.workflow, self.execution = workflow, execution
-        self.seen = set(seen)
+        self.workflow, self.execution, self.outcomes = workflow, execution, outcomes
+        self.seen, self.told = set(seen), set(told)
         self.results: dict[str, dict[str, Value]] = {}
         self.children: dict[str, Story] = {}
         self.inputs = dict(inputs)
-        self._outcomes = outcomes
-        self._inline = inline
+        self._inline, self._items_apart = inline, items_apart
         self._tasks: dict[str, Task] = {}
         self._places: dict[str, str] = {}
+        self._graphs: dict[str, str] = {}
+        self._taken_over: set[str] = set()
         self._reads: dict[str, frozenset[Symbol]] = {}
         self._writes: dict[str, frozenset[Symbol]] = {}
         self.outputs = self._graph(workflow, self.inputs)
 
     # -------------------------------------------------------------------- names
 
-    def pipeline(self, *, guessed: bool = False) -> str:
-        """The pipeline's id; guessed is what is known without FlyteAdmin."""
-        name = self._guess() if guessed else self.workflow.name
+    def pipeline(self, known: Knowledge = "admin") -> str:
+        """The pipeline's id; without FlyteAdmin its name may have to be guessed."""
+        name = self._guess() if known == "guessed" else self.workflow.name
         parts = (self.workflow.project, self.workflow.domain, name)
         return ".".join(parts) if name else ""
 
@@ -162,14 +176,23 @@ class Story:
 
         Without such a node: the same of tasks further down, then of launch plans.
         """
-        top = [task_of(node) for node in self.workflow.nodes if node.id in self.seen]
+        nodes = (*self.workflow.nodes, *filter(None, [self.workflow.on_failure]))
+        top = [self._own_task(node) for node in nodes if node.id in self.seen]
         names = [task.name for task in top if task]
-        names = names or [task.name for path, task in self._tasks.items() if path in self.seen]
+        names = names or [task.name for path, task in self._tasks.items() if self._is_leaf(path)]
         names = names or [
             story.workflow.launch_plan or story.workflow.name for story in self.children.values()
         ]
         modules = Counter(name.rpartition(".")[0] or name for name in names)
         return modules.most_common(1)[0][0] if modules else ""
+
+    def _own_task(self, node: Node) -> Task | None:
+        """The task that the node's own events tell; items may speak for themselves."""
+        told_by_items = isinstance(node.target, MapTask) and not node.target.legacy
+        return None if told_by_items and self._items_apart else task_of(node)
+
+    def _is_leaf(self, path: str) -> bool:
+        return path in self.seen and f"{path}/start-node" not in self.seen
 
     def task_name(self, path: str) -> str:
         """The local name of the task at a node."""
@@ -185,20 +208,32 @@ class Story:
                 found.setdefault(task.name, set()).add(self._places[path])
         return found
 
-    def dataset(self, symbol: Symbol, *, guessed: bool = False) -> str:
+    def dataset(self, symbol: Symbol, known: Knowledge = "admin") -> str:
         """The id of a dataset as text: `<platform>:<name>`."""
         if isinstance(symbol, Outside):
             return outside_name(symbol.uri)
-        story = symbol.story
-        task = story.task_name(symbol.path)
-        return f"flyte:{story.pipeline(guessed=guessed)}.{task}.{symbol.variable}"
+        story, path = symbol.story, symbol.path
+        artifact = story._tasks[path].artifacts.get(symbol.variable)
+        if artifact and story._knows_interface(path, known):
+            return f"flyte:{story.workflow.project}.{story.workflow.domain}.{artifact}"
+        return f"flyte:{story.pipeline(known)}.{story.task_name(path)}.{symbol.variable}"
+
+    def _knows_interface(self, path: str, known: Knowledge) -> bool:
+        """Whether the task's interface is told, which names its artifacts.
+
+        Version 2 of the CloudEvents looks up the task of the node's attempt, so not of
+        one that was taken over. Else the graphs of dynamic nodes tell it.
+        """
+        if known == "admin" or (known == "named" and path not in self._taken_over):
+            return True
+        return self._graphs[path] in self.told
 
     # -------------------------------------------------------------------- truth
 
-    def tell(self, phase: str, runs: Iterable[Any], *, guessed: bool = False) -> Truth:
+    def tell(self, phase: str, runs: Iterable[Any], known: Knowledge = "named") -> Truth:
         """The truth; `runs` are the attempts that the execution recorded."""
         told = Truth(
-            pipeline=self.pipeline(guessed=guessed),
+            pipeline=self.pipeline(known),
             execution=self.execution,
             phase=phase,
             tasks=tuple(
@@ -206,21 +241,20 @@ class Story:
             ),
             runs=tuple(self._run(run) for run in runs),
         )
-        return self._with_data(told, guessed=guessed) if phase == "SUCCEEDED" else told
+        return self._with_data(told, known) if phase == "SUCCEEDED" else told
 
     def _run(self, run: Any) -> RunTruth:
         task = self.task_name(run.path)
         return RunTruth(run.node_id, run.number, task, run.phase, run.cached)
 
-    def _with_data(self, told: Truth, *, guessed: bool) -> Truth:
+    def _with_data(self, told: Truth, known: Knowledge) -> Truth:
         def names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
-            return tuple(sorted({self.dataset(symbol, guessed=guessed) for symbol in symbols}))
+            return tuple(sorted({self.dataset(symbol, known) for symbol in symbols}))
 
         def by_task(found: Mapping[str, frozenset[Symbol]]) -> dict[str, tuple[str, ...]]:
-            united: dict[str, frozenset[Symbol]] = {}
+            united: dict[str, set[Symbol]] = {}
             for path, symbols in found.items():
-                task = self.task_name(path)
-                united[task] = united.get(task, NOTHING) | symbols
+                united.setdefault(self.task_name(path), set()).update(symbols)
             return {task: names(symbols) for task, symbols in sorted(united.items()) if symbols}
 
         return Truth(
@@ -229,6 +263,7 @@ class Story:
                 "reads": by_task(self._reads),
                 "writes": by_task(self._writes),
                 "edges": self._edges(),
+                "definition_edges": self._definition_edges(known),
                 "inputs": names(_flat(list(self.inputs.values()))),
                 "outputs": names(_flat(list(self.outputs.values()))),
             }
@@ -247,33 +282,70 @@ class Story:
         }
         return tuple(sorted(pair for pair in pairs if pair[0] != pair[1]))
 
+    def _definition_edges(self, known: Knowledge) -> tuple[tuple[str, str], ...]:
+        walk = Walk(self.outcomes, None if known == "admin" else self.told)
+        pairs = {
+            (self.task_name(above), self.task_name(below))
+            for above, below in walk.edges_of(self.workflow)
+            if above in self.seen and below in self.seen
+        }
+        return tuple(sorted(pair for pair in pairs if pair[0] != pair[1]))
+
     # ------------------------------------------------------------------ the walk
 
     def _graph(
-        self, workflow: Workflow, inputs: Mapping[str, Value], path: str = "", cut: str = ""
+        self,
+        workflow: Workflow,
+        inputs: Mapping[str, Value],
+        path: str = "",
+        cut: str = "",
+        graph: str = "",
     ) -> dict[str, Value]:
-        """Follow a graph; `cut` is the dynamic node around it, where places end."""
+        """Follow a graph; `cut` is the dynamic node around it, where places end.
+
+        Args:
+            workflow: The graph.
+            inputs: What it is given.
+            path: Of the node around it.
+            cut: Where the places of tasks end: the outermost dynamic node around it.
+            graph: The innermost one, whose event tells of this graph.
+        """
         scope = _Known(inputs)
         for node in workflow.nodes:
-            scope.results[node.id] = self._node(node, scope, path, cut)
+            scope.results[node.id] = self._node(node, scope, path, cut, graph)
+        if workflow.on_failure:
+            self._node(workflow.on_failure, scope, path, cut, graph, counts=False)
         return {name: scope.value(binding) for name, binding in workflow.outputs.items()}
 
-    def _node(self, node: Node, scope: _Known, above: str, cut: str) -> dict[str, Value]:
+    def _node(
+        self, node: Node, scope: _Known, above: str, cut: str, graph: str, *, counts: bool = True
+    ) -> dict[str, Value]:
         path = f"{above}/{node.id}" if above else node.id
         inputs = {name: scope.value(binding) for name, binding in node.inputs.items()}
         task = task_of(node)
         if task:
-            self._tasks[path], self._places[path] = task, cut or path
-        outcome = self._outcomes.get(path, Outcome())
-        if task and (outcome.hit or outcome.recovered):
-            outputs = self._taken(path, task, inputs, outcome)
+            self._tasks[path], self._graphs[path] = task, graph
+            self._places[path] = cut or _ATTEMPT.sub("", path)
+        outcome = self.outcomes.get(path, Outcome())
+        taken = outcome.hit or outcome.recovered
+        if taken:
+            outputs = self._taken(path, task, inputs, outcome, taken)
         else:
-            outputs = self._target(node, inputs, scope, path, cut)
+            outputs = self._target(node, inputs, scope, path, cut, graph)
+        if not counts or "#" in path:
+            self._reads.pop(path, None)
+            self._writes.pop(path, None)
         self.results[path] = outputs
         return outputs
 
     def _target(
-        self, node: Node, inputs: dict[str, Value], scope: _Known, path: str, cut: str
+        self,
+        node: Node,
+        inputs: dict[str, Value],
+        scope: _Known,
+        path: str,
+        cut: str,
+        graph: str,
     ) -> dict[str, Value]:
         target = node.target
         if isinstance(target, Task):
@@ -281,30 +353,62 @@ class Story:
         if isinstance(target, MapTask):
             return self._ran(path, inputs, self._mapped(target, path, inputs))
         if isinstance(target, Dynamic):
-            self._reads[path] = _flat(list(inputs.values()))
-            return self._graph(target.body, inputs, path, cut or path)
+            return self._dynamic(target, path, inputs, cut)
         if isinstance(target, Workflow):
-            return self._graph(target, inputs, path, cut)
+            return self._sub_workflow(target, path, inputs, cut, graph)
         if isinstance(target, LaunchPlan):
-            return self._child(target, path, inputs)
+            return self._launched(target, path, inputs)
         if isinstance(target, Branch):
-            arm = named_arm(node, target.taken_arm)
-            return self._node(arm, scope, path, cut)
+            # Where none is taken the execution fails, and what came out does not matter.
+            arm = named_arm(node, target.taken_arm or target.arms[0])
+            return self._node(arm, scope, path, cut, graph)
         return self._passed(target, inputs)
+
+    def _dynamic(
+        self, target: Dynamic, path: str, inputs: dict[str, Value], cut: str
+    ) -> dict[str, Value]:
+        outcome = self.outcomes.get(path, Outcome())
+        place = cut or _ATTEMPT.sub("", path)
+        for number, body in enumerate(outcome.retried, start=outcome.failed_attempts):
+            self._graph(body, inputs, f"{path}#{number}", place, path)
+        if target.body is None:
+            return self._ran(path, inputs, self._made(target.task, path, inputs))
+        self._reads[path] = _flat(list(inputs.values()))
+        return self._graph(target.body, inputs, path, place, path)
+
+    def _sub_workflow(
+        self, target: Workflow, path: str, inputs: dict[str, Value], cut: str, graph: str
+    ) -> dict[str, Value]:
+        for number in range(self.outcomes.get(path, Outcome()).failed_attempts):
+            self._graph(target, inputs, f"{path}#{number}", cut, graph)
+        return self._graph(target, inputs, path, cut, graph)
 
     def _passed(self, gate: Gate, inputs: dict[str, Value]) -> dict[str, Value]:
         if gate.kind == "approve":
             return inputs
         return {"o0": given(gate.signal)} if gate.kind == "signal" else {}
 
+    def _launched(
+        self, plan: LaunchPlan, path: str, inputs: Mapping[str, Value]
+    ) -> dict[str, Value]:
+        for number in range(self.outcomes.get(path, Outcome()).failed_attempts):
+            self._child(plan, f"{path}#{number}", inputs)
+        return self._child(plan, path, inputs)
+
     def _child(self, plan: LaunchPlan, path: str, inputs: Mapping[str, Value]) -> dict[str, Value]:
         defaults = {name: given(kind) for name, kind in plan.workflow.inputs.items()}
+        inside = f"{path}/"
         story = Story(
             plan.workflow,
             f"{self.execution}/{path}",
             inputs={**defaults, **inputs},
-            outcomes={},
-            seen=(),
+            outcomes={
+                key.removeprefix(inside): outcome
+                for key, outcome in self.outcomes.items()
+                if key.startswith(inside)
+            },
+            inline=self._inline,
+            items_apart=self._items_apart,
         )
         self.children[path] = story
         return story.outputs
@@ -318,22 +422,39 @@ class Story:
         return outputs
 
     def _taken(
-        self, path: str, task: Task, inputs: Mapping[str, Value], outcome: Outcome
+        self,
+        path: str,
+        task: Task | None,
+        inputs: Mapping[str, Value],
+        outcome: Outcome,
+        taken: Taken,
     ) -> dict[str, Value]:
         """Taken over: under the names of the maker, or its own where nobody knows him."""
-        taken = outcome.hit or outcome.recovered
-        found = {name: made.told for name, made in taken.outputs.items()} if taken else {}
+        self._taken_over.add(path)
+        found: dict[str, Value] = {name: made.told for name, made in taken.outputs.items()}
+        if task is None:
+            return found
         # With inline data the only event of a cache hit carries no inputs.
-        known = {} if self._inline and outcome.hit else inputs
-        return self._ran(path, known, found or self._made(task, path, inputs))
+        silent = self._inline and outcome.hit and not task.cache_serialize
+        return self._ran(path, {} if silent else inputs, found or self._made(task, path, inputs))
 
     def _mapped(self, target: MapTask, path: str, inputs: Mapping[str, Value]) -> dict[str, Value]:
         lists = [inputs[name] for name in target.over]
         items = [
-            self._made(target.task, path, {**inputs, **dict(zip(target.over, own, strict=True))})
-            for own in zip(*lists, strict=True)
+            self._item(target, path, {**inputs, **dict(zip(target.over, own, strict=True))}, index)
+            for index, own in enumerate(zip(*lists, strict=True))
         ]
         return {name: [item[name] for item in items] for name in target.task.outputs}
+
+    def _item(
+        self, target: MapTask, path: str, inputs: Mapping[str, Value], index: int
+    ) -> dict[str, Value]:
+        outcome = self.outcomes.get(path, Outcome())
+        if index in outcome.failed_items:
+            return dict.fromkeys(target.task.outputs, NOTHING)
+        if hit := outcome.item_hits.get(index):
+            return {name: made.told for name, made in hit.outputs.items()}
+        return self._made(target.task, path, inputs)
 
     def _made(self, task: Task, path: str, inputs: Mapping[str, Value]) -> dict[str, Value]:
         return {
@@ -359,6 +480,8 @@ class _Known:
             return [self.value(item) for item in binding]
         if isinstance(binding, dict):
             return {key: self.value(item) for key, item in binding.items()}
+        if isinstance(binding, Written):
+            return NOTHING  # no output variable can name it
         return given(binding)
 
 

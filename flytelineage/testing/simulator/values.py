@@ -26,9 +26,12 @@ from flytelineage.testing.simulator.workflows import (
     Kind,
     Offloaded,
     Output,
+    Primitive,
     Produced,
     Task,
     Workflow,
+    Written,
+    rebound,
 )
 
 Literals: TypeAlias = Mapping[str, Any]
@@ -44,12 +47,14 @@ class Settings:
     Attributes:
         fast: Build literals by hand, not by flytekit.
         inline: Send data in the events, not URIs.
+        array_event_version: 1: the items of array nodes have events of their own.
     """
 
     storage: Storage
     seed: int
     fast: bool = False
     inline: bool = False
+    array_event_version: int = 0
 
 
 class Values:
@@ -87,7 +92,28 @@ class Values:
             return collection([self._value(item, inputs, results) for item in binding])
         if isinstance(binding, dict):
             return mapping(self.resolve(binding, inputs, results))
+        if isinstance(binding, Written):
+            raise TypeError(f"{binding} has no place outside of a dynamic node's graph")
         return self.literal(binding)
+
+    def as_kinds(self, literals: Literals) -> dict[str, Kind]:
+        """Literals as inputs of an execution that is launched; their story is told apart."""
+        return {
+            name: Produced(literal, told=None, kind=Primitive(None))
+            for name, literal in literals.items()
+        }
+
+    def write_own(self, body: Workflow, generated_name: str) -> Workflow:
+        """Write the data that a dynamic task made itself, and put it into its graph."""
+        made: dict[str, Binding] = {}
+
+        def constant(written: Written) -> Binding:
+            if written.name not in made:
+                literal = self._maker.make(written.kind, self.raw_prefix(generated_name))
+                made[written.name] = Produced(literal, told=None, kind=written.kind)
+            return made[written.name]
+
+        return rebound(body, constant)
 
     def raw_prefix(self, generated_name: str) -> str:
         """Where an attempt writes its data.
