@@ -71,6 +71,7 @@ class FlyteAdminDouble:
         streams: What it knows; `add` tells it more.
         client_secret: Not empty: calls need a token, which the machine user
             `flytelineage` gets for this secret from `identity`.
+        tls: Key and certificate in PEM, to listen with TLS.
 
     Attributes:
         database: Its rows, to take some away.
@@ -79,11 +80,18 @@ class FlyteAdminDouble:
         identity: The identity provider; `None` where nobody signs in.
     """
 
-    def __init__(self, streams: Iterable[Stream] = (), *, client_secret: str = "") -> None:
+    def __init__(
+        self,
+        streams: Iterable[Stream] = (),
+        *,
+        client_secret: str = "",
+        tls: tuple[bytes, bytes] | None = None,
+    ) -> None:
         self.database = Database()
         self.calls: Counter[str] = Counter()
         self.always: Fault | None = None
         self.identity = IdentityProvider("flytelineage", client_secret) if client_secret else None
+        self._tls = tls
         self._scripts: dict[str, deque[Fault]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -126,7 +134,12 @@ class FlyteAdminDouble:
         )
         admin_pb2_grpc.add_AdminServiceServicer_to_server(_Admin(self.database), self._server)
         auth_pb2_grpc.add_AuthMetadataServiceServicer_to_server(_Auth(self), self._server)
-        self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
+        address = f"127.0.0.1:{self._port}"
+        if self._tls:
+            credentials = grpc.ssl_server_credentials([self._tls])
+            self._port = self._server.add_secure_port(address, credentials)
+        else:
+            self._port = self._server.add_insecure_port(address)
         self._server.start()
 
     def stop(self) -> None:
