@@ -437,6 +437,24 @@ def test_a_bare_id_is_retired_by_a_success(daemon, stream, clock):
     assert io_of(running.targets["memory"], "load@n0").outputs
 
 
+def test_places_that_an_older_execution_shows_are_told_by_the_newer_one(daemon, stream, clock):
+    """The newer one told the bare id; only it can take that back, and its edges stand."""
+    source = MemorySource()
+    running = daemon(source)
+    for one in (
+        stream("newer", hours=1, tasks=("load", "clean")),
+        stream("older", tasks=("load", "load", "load")),
+    ):
+        source.send(one.bodies())
+        drain(running, clock)
+
+    target = running.targets["memory"]
+    assert io_of(target, "load") == IO()
+    assert [edge.task.place for edge in io_of(target, "clean").upstream] == ["n0"]
+    assert io_of(target, "load@n0").upstream == ()
+    assert io_of(target, "load@n2").outputs
+
+
 def test_held_deliveries_are_sent_when_asked_for(daemon, stream, clock, store):
     running = daemon(MemorySource(stream().bodies()), emit=False)
     drain(running, clock)

@@ -117,9 +117,10 @@ class Builds:
         """Store everything; in the order in which every transaction locks tables."""
         key, now = execution_key(lease.execution), self._database.now(connection)
         found = self._registry.register(connection, key, built, now)
-        again = self._registry.note_places(connection, key, built) or found.late
-        row = self._lock_all(connection, lease, found.wakes)
-        wake(connection, found.wakes, now)
+        placed = self._registry.note_places(connection, key, built)
+        again, wakes = placed.again or found.late, (found.wakes | placed.wakes) - {key}
+        row = self._lock_all(connection, lease, wakes)
+        wake(connection, wakes, now)
         self._registry.wait(connection, key, found)
         _release(connection, lease, **_after(row, lease, built, again=again, now=now))
         stored["built_at"] = now

@@ -15,10 +15,25 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from flytelineage.entities import DatasetId, PipelineId
-from flytelineage.store.database import Database, chunks
+from flytelineage.store.database import Database, chunks, to_us
 from flytelineage.store.keys import execution_id, id_text, short
 from flytelineage.store.schema import location, task_place, waiting
 from flytelineage.store.values import Built, Places
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What noting places showed.
+
+    Attributes:
+        again: The execution must be built again, to retire a bare id that somebody told
+            since it looked.
+        wakes: Newer executions that told bare ids of tasks that turn out to have places:
+            they tell the places, and retire the bare ids that are theirs.
+    """
+
+    again: bool = False
+    wakes: frozenset[str] = frozenset()
 
 
 class Overtaken(Exception):
@@ -100,35 +115,35 @@ class Registry:
             rows = [{"key": name, "execution": key} for name in sorted(found.open)]
             connection.execute(insert(waiting), rows)
 
-    def note_places(self, connection: Connection, key: str, built: Built) -> bool:
+    def note_places(self, connection: Connection, key: str, built: Built) -> Placed:
         """Remember where tasks stand.
-
-        Returns:
-            Whether the execution must be built again, to retire a bare id that
-            somebody told since it looked.
 
         Raises:
             Overtaken: It names a task by its bare id that now has places. Telling
                 that would bring back what was retired.
         """
         if built.pipeline is None or not built.places:
-            return False
+            return Placed()
         pipeline = id_text(built.pipeline)
         retiring = {task.name for task in built.lineage.tasks if task.retired}
         rows = self._lock_places(connection, pipeline, built.places)
-        changes, again = [], False
+        mine = (to_us(built.lineage.started_at) if built.lineage.started_at else 0, key)
+        changes, again, wakes = [], False, set()
         for row in rows:
             if not built.places[row.task]:
                 if row.multiple:
                     raise Overtaken
-                changes.append(_place(row, bare=True))
+                changes.append(_place(row, bare=mine if built.lineage.succeeded else None))
             elif not row.multiple or (row.bare and row.retired_by is None):
-                retires = row.bare and built.lineage.succeeded
+                # Who told it later retires it: what is older cannot take back what is newer.
+                newer = row.bare_by is not None and (row.bare_stamp, row.bare_by) > mine
+                retires = row.bare and built.lineage.succeeded and not newer
                 changes.append(_place(row, multiple=True, retired_by=key if retires else None))
                 again = again or (retires and row.task not in retiring)
+                wakes.update([row.bare_by] if newer else [])
         if changes:
             connection.execute(_SET_PLACE, changes)
-        return again
+        return Placed(again, frozenset(wakes))
 
     def _lock_places(
         self, connection: Connection, pipeline: str, tasks: Mapping[str, bool]
@@ -166,6 +181,8 @@ _SET_PLACE = (
         multiple=or_(task_place.c.multiple, bindparam("is_multiple")),
         bare=or_(task_place.c.bare, bindparam("is_bare")),
         retired_by=bindparam("by"),
+        bare_by=bindparam("last_by"),
+        bare_stamp=bindparam("last_stamp"),
     )
 )
 
@@ -204,12 +221,21 @@ def _waiting_for(connection: Connection, keys: Iterable[str]) -> set[str]:
 
 
 def _place(
-    row: Any, *, multiple: bool = False, bare: bool = False, retired_by: str | None = None
+    row: Any,
+    *,
+    multiple: bool = False,
+    bare: tuple[int, str] | None = None,
+    retired_by: str | None = None,
 ) -> dict[str, Any]:
+    """The columns of a place as they shall be; `bare` says who names it so, as of when."""
+    known = (row.bare_stamp, row.bare_by) if row.bare_by is not None else None
+    last = max(filter(None, (known, bare)), default=(None, None))
     return {
         "of_pipeline": row.pipeline,
         "of_task": row.task,
         "is_multiple": multiple,
-        "is_bare": bare,
+        "is_bare": not multiple,
         "by": retired_by or row.retired_by,
+        "last_stamp": last[0],
+        "last_by": last[1],
     }

@@ -152,6 +152,8 @@ task_place = Table(
     Column("multiple", Boolean, nullable=False),
     Column("bare", Boolean, nullable=False),
     Column("retired_by", Key),
+    Column("bare_by", Key),  # the newest execution that named the task by its bare id
+    Column("bare_stamp", BigInteger),
 )
 
 definition = Table(

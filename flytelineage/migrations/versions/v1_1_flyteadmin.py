@@ -1,4 +1,7 @@
-"""What FlyteAdmin says: definitions, what it was asked, how far backfills have come."""
+"""What FlyteAdmin says: definitions, what it was asked, how far backfills have come.
+
+Also who told the bare id of a task last, so that it tells the task's places as well.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 def upgrade() -> None:
     """Make the tables; the release before this one does not look at them."""
     op.add_column("execution", sa.Column("waits_for", sa.Text))
+    op.add_column("task_place", sa.Column("bare_by", KEY))
+    op.add_column("task_place", sa.Column("bare_stamp", sa.BigInteger))
     op.create_table(
         "definition",
         sa.Column("key", KEY, nullable=False),
