@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 from flytelineage.dataset_paths import trimmed
 from flytelineage.entities import DatasetId
-from flytelineage.uris import Place, normalised, place_of, raw_output
+from flytelineage.uris import SERVERLESS, Place, normalised, place_of, raw_output
 
 RAW_OUTPUT, UNKNOWN_SCHEME, NOTHING = "raw output", "unknown scheme", "nothing"
 """Names of the rules that belong to no platform."""
@@ -163,7 +163,7 @@ class _Paths:
 
     def spell(self, place: Place, dates: bool) -> Spelled:
         bucket = place.authority.partition("@")[0]
-        if not bucket and (not self.hostless or place.login or not place.parts):
+        if not bucket and not (self.hostless and place.parts):
             what = "no file" if self.hostless else "no bucket and no host"
             return Spelled(self.platform, None, (f"names {what}",))
         parts, left_out = trimmed((bucket, *place.parts) if bucket else place.parts, dates=dates)
@@ -181,14 +181,12 @@ class _Tables:
     Attributes:
         words: What the words of a name are.
         schema: The schema where a path says none; empty where it must say one.
-        serverless: Whether a name may begin where others have a host.
         lower: Whether names are told in lower case.
     """
 
     platform: str
     words: tuple[str, ...]
     schema: str = ""
-    serverless: bool = False
     lower: bool = True
 
     def spell(self, place: Place, dates: bool) -> Spelled:
@@ -203,8 +201,8 @@ class _Tables:
 
     def _words(self, place: Place) -> list[str]:
         path = "/".join(place.parts)
-        host = place.login or ":" in place.authority or _AMAZON.fullmatch(place.authority)
-        if self.serverless and not host:
+        host = ":" in place.authority or _AMAZON.fullmatch(place.authority)
+        if place.scheme in SERVERLESS and not host:
             path = f"{place.authority}/{path}"
         words = (word.strip('"`').strip() for word in _WORD.findall(path))
         return [word for word in words if word]
@@ -258,7 +256,7 @@ _PLATFORMS: Mapping[str, _Platform] = {
     "file": _Paths("file", hostless=True),
     "dbfs": _Paths("dbfs", hostless=True),
     "bq": _BigQuery(),
-    "snowflake": _Tables("snowflake", ("database", "schema", "table"), serverless=True),
+    "snowflake": _Tables("snowflake", ("database", "schema", "table")),
     "redshift": _Tables("redshift", ("database", "schema", "table"), schema="public"),
     "postgres": _Tables("postgres", ("database", "schema", "table"), schema="public"),
     "mssql": _Tables("mssql", ("database", "schema", "table"), lower=False),
@@ -268,8 +266,8 @@ _PLATFORMS: Mapping[str, _Platform] = {
     "presto": _Tables("presto", ("catalog", "schema", "table")),
     "databricks": _Tables("databricks", ("catalog", "schema", "table")),
     "hive": _Tables("hive", ("database", "table")),
-    "glue": _Tables("glue", ("database", "table"), serverless=True),
-    "athena": _Tables("athena", ("database", "table"), serverless=True),
+    "glue": _Tables("glue", ("database", "table")),
+    "athena": _Tables("athena", ("database", "table")),
     "flyte": _FlyteLinks(),
 }
 """By scheme, in the one spelling of `uris`."""

@@ -7,6 +7,7 @@ fails for one URI does not: it has no answer for that one, and says so.
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -47,6 +48,19 @@ class DatasetRules(List):  # type: ignore[type-arg]
             except ConfigError as exc:
                 raise TraitError(f"{type(obj).__name__}.{self.name}[{index}]: {exc}") from exc
         return entries
+
+    def from_string_list(self, s_list: list[str]) -> Any:
+        """Read dicts, lists of them and dotted paths, the option given any number of times."""
+        return [entry for text in s_list for entry in self._read(text.strip())]
+
+    def _read(self, text: str) -> list[Any]:
+        if not text.startswith(("[", "{")):
+            return [text]
+        try:
+            found = literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as exc:
+            raise TraitError(f"{self.name}: {text!r} is no list and no dict: {exc}") from exc
+        return found if isinstance(found, list) else [found]
 
 
 def rules_of(

@@ -23,13 +23,11 @@ class Place(NamedTuple):
         authority: Bucket, `container@account` or `host:port`; empty for local files, and
             where what stands there is no host.
         parts: The path, without empty parts, `.` and `..`.
-        login: Whether somebody's name or password stood before the authority.
     """
 
     scheme: str
     authority: str
     parts: tuple[str, ...] = ()
-    login: bool = False
 
     def __str__(self) -> str:
         return f"{self.scheme}://{'/'.join((self.authority, *self.parts))}"
@@ -40,6 +38,9 @@ DATABASES = frozenset(
      "databricks", "glue", "athena"}
 )  # fmt: skip
 """Schemes whose paths name tables."""
+
+SERVERLESS = frozenset({"snowflake", "glue", "athena"})
+"""Those of them whose URIs may name a database where others have a host."""
 
 _AZURE = frozenset({"abfss", "wasbs", "adl", "az"})
 _WEB = {"http": "80", "https": "443"}
@@ -60,9 +61,14 @@ _SAME_SCHEME = {
     "sqlserver": "mssql",
 }
 
-_URI = re.compile(r"(?:jdbc:)?(?P<scheme>[a-z][a-z0-9+.\-]*):(?P<slashes>//)?(?P<rest>.*)", re.I)
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^:\[\]@]*)(?::[0-9]*)?|arn:[^@]+")
-_CONTAINER = re.compile(r"[^:@]*(?:@[^:@]*)?")
+_URI = re.compile(
+    r"(?P<jdbc>jdbc:)?(?P<scheme>[a-z][a-z0-9+.\-_]*):(?P<slashes>//)?(?P<rest>.*)", re.I
+)
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^:\[\]@]*)(?::[0-9]*)?")
+_AUTHORITIES = {
+    "s3": re.compile(rf"{_HOST.pattern}|arn:[^@]+"),  # an access point
+    **dict.fromkeys(_AZURE, re.compile(r"[^:@]*(?:@[^:@]*)?")),  # container@account
+}
 _ARNS = (
     (re.compile(r"arn:aws[^:]*:s3:::(?P<rest>.+)"), "s3"),
     (re.compile(r"arn:aws[^:]*:glue:[^:]*:[^:]*:table/(?P<rest>.+)"), "glue"),
@@ -72,8 +78,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 def normalised(uri: str) -> str:
     """The URI in the one spelling by which it is compared; other texts nearly as they are."""
-    place = place_of(uri)
-    return str(place) if place else printable(uri).rstrip("/")
+    return str(place_of(uri) or printable(uri))
 
 
 def canonical_scheme(scheme: str) -> str:
@@ -101,6 +106,8 @@ def place_of(uri: str) -> Place | None:
     rest = match["rest"].partition("?")[0]
     if scheme in _WEB:
         return _web(scheme, rest.partition("#")[0])
+    if match["jdbc"]:
+        rest = rest.partition(";")[0]  # its options, the password among them
     if scheme in DATABASES:
         return _database(scheme, rest, server=bool(match["slashes"]))
     if scheme == "bq":
@@ -110,7 +117,7 @@ def place_of(uri: str) -> Place | None:
     if scheme == "file":
         # Two slashes where three are due are a slip more often than a host.
         return Place(scheme, "", _parts(rest))
-    return _split(scheme, *_without_login(rest, _CONTAINER if scheme in _AZURE else _HOST))
+    return _split(scheme, _without_login(rest, _AUTHORITIES.get(scheme, _HOST)))
 
 
 def printable(text: str) -> str:
@@ -125,11 +132,11 @@ def _from_arn(text: str) -> str:
     return text
 
 
-def _split(scheme: str, rest: str, login: bool = False) -> Place:
+def _split(scheme: str, rest: str) -> Place:
     authority, _, path = rest.partition("/")
     if scheme in _AZURE or scheme == "hdfs":
         authority = authority.lower()
-    return Place(scheme, authority.strip(), _parts(path), login)
+    return Place(scheme, authority.strip(), _parts(path))
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -143,21 +150,19 @@ def _parts(path: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _without_login(rest: str, host: re.Pattern[str]) -> tuple[str, bool]:
-    """What follows the user and the password, and whether there were any.
+def _without_login(rest: str, host: re.Pattern[str]) -> str:
+    """What follows the user and the password.
 
     A password may hold slashes: then what stands before the first one is no host, and
     everything up to the last `@` goes. Without any `@` the authority alone goes.
     """
     authority, slash, path = rest.partition("/")
     if host.fullmatch(authority):
-        return rest, False
+        return rest
     _, at, behind = authority.rpartition("@")
     if at and host.fullmatch(behind):
-        return f"{behind}{slash}{path}", True
-    if "@" in path:
-        return _without_login(path.rpartition("@")[2], host)[0], True
-    return f"/{path}", True
+        return f"{behind}{slash}{path}"
+    return _without_login(path.rpartition("@")[2], host) if "@" in path else f"/{path}"
 
 
 # BigQuery's table of a moment: `table@-3600000`.
@@ -165,16 +170,13 @@ _SNAPSHOT = re.compile(r"@-?[0-9]+(?:-(?:-?[0-9]+)?)?$")
 
 
 def _database(scheme: str, rest: str, *, server: bool) -> Place:
-    """No table's name holds `;` or `@`: after these stand options, before those users."""
-    rest = rest.partition("#")[0].partition(";")[0]
-    if not server:
-        return Place(scheme, "", _parts(rest))
-    rest, login = _without_login(rest, _HOST)
-    place = _split(scheme, rest, login)
-    if any("@" in part for part in place.parts):
-        path = "/".join(place.parts).rpartition("@")[2]
-        return Place(scheme, "", _parts(path.partition("/")[2]), login=True)
-    return place
+    """No table's name holds `@` or `;`: before those stand users, after these options."""
+    _, login, rest = rest.partition("#")[0].rpartition("@")
+    rest = rest.partition(";")[0]
+    authority, _, path = rest.partition("/") if server else ("", "", rest)
+    if not _HOST.fullmatch(authority) or (login and scheme in SERVERLESS):
+        authority = ""
+    return Place(scheme, authority.strip(), _parts(path))
 
 
 # ------------------------------------------------------------------------ the web
@@ -196,15 +198,14 @@ _ESCAPED_FOR_GOOD = re.compile(r"%(3f|23)", re.I)
 
 def _web(scheme: str, rest: str) -> Place:
     """A page, or the object that a URL of an object store leads to."""
-    rest, login = _without_login(rest, _HOST)
-    host, _, path = rest.partition("/")
+    host, _, path = _without_login(rest, _HOST).partition("/")
     host = host.strip().lower().removesuffix(f":{_WEB[scheme]}").removesuffix(":").rstrip(".")
     if len(host) <= _LONGEST_HOST:
         for pattern, store in _STORES:
             if match := pattern.fullmatch(host):
                 return _stored(store, match, path)
     path = quote(_ESCAPE.sub(_unreserved, path), safe="/%!$&'()*+,;=:@~")
-    return Place(scheme, host, _parts(path), login)
+    return Place(scheme, host, _parts(path))
 
 
 def _stored(store: str, host: re.Match[str], path: str) -> Place:
@@ -241,7 +242,7 @@ class RawOutput(NamedTuple):
 
 
 _RANDOM_FOLDER = re.compile(
-    r"(?P<key>[a-z0-9+]+://.+/[a-z0-9]{2}/(?P<owner>[^/]+)/[0-9a-f]{32})(?:/.*)?"
+    r"(?P<key>[a-z0-9+.\-_]+://.+/[a-z0-9]{2}/(?P<owner>[^/]+)/[0-9a-f]{32})(?:/.*)?"
 )
 _SHARD = re.compile(r"[a-z0-9]{2}")
 _OWNER = re.compile(r"[a-z][a-z0-9\-]*-[a-z0-9\-]+-[0-9]{1,2}|f(?=[a-z]*[1-6])[a-z1-6]{7}")

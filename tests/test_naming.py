@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from flytelineage import naming
@@ -7,7 +9,6 @@ from flytelineage.entities import DatasetId, PipelineId
 from flytelineage.facts import Facts, Identifier, NodeFacts
 from tests.factories import EXECUTION
 
-HEX = "0123456789abcdef0123456789abcdef"
 PIPELINE = PipelineId(project="shop", domain="production", name="app.etl.main")
 
 
@@ -65,73 +66,6 @@ def test_the_launch_plan_goes_before_a_guess():
     assert naming.pipeline_name(facts) == ("app.etl.main", "launch plan")
 
 
-URIS = {
-    "s3://lake/sales/orders": ("s3", "lake/sales/orders"),
-    "s3a://lake/sales/orders/": ("s3", "lake/sales/orders"),
-    "s3n://lake/sales/orders/part-0001.parquet": ("s3", "lake/sales/orders"),
-    "s3://lake/sales/orders/00000": ("s3", "lake/sales/orders"),
-    "s3://lake/sales/dt=2026-01-01/hour=3/x.parquet": ("s3", "lake/sales"),
-    "s3://lake/report.csv": ("s3", "lake/report.csv"),
-    "s3://lake": ("s3", "lake"),
-    "gs://lake/a/b": ("gcs", "lake/a/b"),
-    "abfs://box@acme.dfs.core.windows.net/a/b": ("abs", "box/a/b"),
-    "wasbs://box@acme.blob.core.windows.net/a": ("abs", "box/a"),
-    "bq://proj:Data.Table": ("bigquery", "proj.Data.Table"),
-    "bq://proj.data.table": ("bigquery", "proj.data.table"),
-    "snowflake://user:account/WH/DB/PUBLIC/ORDERS": ("snowflake", "db.public.orders"),
-    "file:///srv/data/a.csv": ("file", "/srv/data/a.csv"),
-    "/srv/data/a.csv": ("file", "/srv/data/a.csv"),
-    "mystery://a/b": ("mystery", "a/b"),
-}
-
-
-@pytest.mark.parametrize("uri", URIS)
-def test_a_uri_is_named_by_the_platform_that_owns_it(uri):
-    platform, name = URIS[uri]
-
-    assert naming.dataset_id(uri) == DatasetId(platform=platform, name=name)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["s3://", "s3:///", "file://", "/", "bq://", "orders", "../orders.csv", "[::1", "a b://c"],
-)
-def test_what_names_nothing_is_no_dataset(uri):
-    """A catalogue would refuse it, and with it all else that the execution tells."""
-    assert naming.dataset_id(uri) is None
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        f"s3://b/data/x9/a1b2-n0-0/{HEX}",
-        f"s3://b/data/x9/a1b2-n0-0/{HEX}/",
-        f"s3a://b/data/x9/a1b2-n0-0/{HEX}/00000",
-        f"s3://b/data/x9/a1b2-n0-0/{HEX}/folder/file.csv",
-    ],
-)
-def test_raw_output_is_known_by_its_layout(uri):
-    """Whatever the prefix; the key ends with the random folder."""
-    assert naming.raw_output(uri) == naming.RawOutput(
-        f"s3://b/data/x9/a1b2-n0-0/{HEX}", "a1b2-n0-0"
-    )
-
-
-@pytest.mark.parametrize(
-    "uri", [f"s3://b/data/{HEX}", f"s3://b/x9/a/{HEX[:-1]}", "s3://b/x9/a/b", "", "s3://", HEX]
-)
-def test_other_uris_are_not_raw_output(uri):
-    assert naming.raw_output(uri) is None
-
-
-def test_the_owner_names_execution_and_node():
-    assert naming.written_by("a1b2-n0-0", "a1b2", "n0")
-    assert naming.written_by("a1b2-n0-0", "a1b2")
-    assert not naming.written_by("a1b2-n0-0", "a1b2", "n")
-    assert not naming.written_by("a1b2-n0-0-n1-0", "a1b2", "n0")
-    assert not naming.written_by("fabcdefg", "a1b2")
-
-
 def test_an_output_is_named_by_pipeline_task_and_variable():
     assert str(naming.task_output(PIPELINE, "app.etl.load@n0", "o0")) == (
         "flyte:shop.production.app.etl.main.app.etl.load@n0.o0"
@@ -169,3 +103,56 @@ def test_an_artifact_gives_the_name():
     found = naming.artifacts(interface.SerializeToString(), PIPELINE)
 
     assert found == {"o0": DatasetId(platform="flyte", name="shop.production.orders")}
+
+
+def artifact_literal(**key):
+    """What flytekit puts into a literal's metadata where partitions were chosen at run time."""
+    from flyteidl.core import artifact_id_pb2
+
+    found = artifact_id_pb2.ArtifactID(artifact_key=artifact_id_pb2.ArtifactKey(**key), version="7")
+    found.partitions.value["dt"].static_value = "2026-01-01"
+    return {"_uap": base64.b64encode(found.SerializeToString()).decode(), "mine": "x"}
+
+
+def test_a_literal_can_say_which_artifact_it_is():
+    """All partitions of an artifact are one dataset, and the interface says the same."""
+    assert naming.artifact_of(artifact_literal(name="orders"), PIPELINE) == DatasetId(
+        platform="flyte", name="shop.production.orders"
+    )
+
+
+def test_an_artifact_of_another_project_keeps_it():
+    literal = artifact_literal(name="orders", project="lake", domain="development")
+
+    dataset = naming.artifact_of(literal, PIPELINE)
+
+    assert str(dataset) == "flyte:lake.development.orders"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"mine": "x"},
+        {"_uap": ""},
+        {"_uap": "no base64!"},
+        {"_uap": "AAAA"},
+        {"_uap": "ü"},
+        {"_uap": "A" * 100_000},
+        artifact_literal(name=""),
+        artifact_literal(name=" \n"),
+    ],
+)
+def test_what_names_no_artifact_is_passed_over(metadata):
+    """Anybody can write metadata."""
+    assert naming.artifact_of(metadata, PIPELINE) is None
+
+
+def test_what_others_import_stays_here():
+    """The rules for URIs live in modules of their own."""
+    raw = naming.raw_output("s3://b/x9/a1b2-n0-0/0123456789abcdef0123456789abcdef/00000")
+
+    assert raw is not None
+    assert naming.written_by(raw.owner, "a1b2", "n0")
+    assert naming.normalised("s3a://b/a/") == "s3://b/a"
+    assert naming.dataset_id("s3a://b/a/") == naming.Names().dataset_id("s3://b/a")
