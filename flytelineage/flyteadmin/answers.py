@@ -88,22 +88,21 @@ def _workflow(execution: Any, phase: str, at: Any) -> Any:
 # ------------------------------------------------------------------------- nodes
 
 
-def node_requests(node: Any, *, parent: str = "", tasks: Iterable[Any] = ()) -> Iterator[Any]:
+def node_requests(node: Any, *, parent: str = "", target: Any = None) -> Iterator[Any]:
     """The `NodeExecutionEventRequest`s of an `admin.NodeExecution`, oldest first.
 
     Args:
         node: As it was listed.
         parent: The id of the node that it is inside of: the list's `unique_parent_id`.
-        tasks: Its `admin.TaskExecution`s: only they say which task it runs.
+        target: The `Identifier` of what it runs, which is not part of it.
     """
     closure, phase = node.closure, phase_of(node.closure)
-    task = _task_of(node, tasks)
     if not _single_event(node):
-        yield _node(node, "QUEUED", closure.created_at, parent, task)
+        yield _node(node, "QUEUED", closure.created_at, parent, target)
     if closure.HasField("started_at"):
-        yield _node(node, "RUNNING", closure.started_at, parent, task)
+        yield _node(node, "RUNNING", closure.started_at, parent, target)
     if phase not in ("UNDEFINED", "QUEUED", "RUNNING"):
-        request = _node(node, phase, _node_ended_at(node), parent, task)
+        request = _node(node, phase, _node_ended_at(node), parent, target)
         request.event.reported_at.CopyFrom(closure.updated_at)
         request.event.deck_uri = closure.deck_uri
         _copy_result(closure, request.event)
@@ -128,6 +127,23 @@ def dynamic_request(node: Any, closure: Any, *, parent: str = "") -> Any:
     graph.compiled_workflow.CopyFrom(closure)
     graph.dynamic_job_spec_uri = node.closure.dynamic_job_spec_uri
     return request
+
+
+def task_of(node: Any, tasks: Iterable[Any]) -> Any | None:
+    """The `Identifier` of the task of which there were attempts; array nodes tell none.
+
+    Of a node that the cache answered for there were none: what is known of its task
+    stands in the catalogue's entry.
+    """
+    last = max(tasks, key=lambda task: task.id.retry_attempt, default=None)
+    return last.id.task_id if last is not None and not node.metadata.is_array else None
+
+
+def child_of(node: Any) -> Any | None:
+    """The identifier of the execution that a launch-plan node started."""
+    if node.closure.WhichOneof("target_metadata") != "workflow_node_metadata":
+        return None
+    return node.closure.workflow_node_metadata.executionId
 
 
 def may_have_tasks(node: Any) -> bool:
@@ -160,11 +176,11 @@ def trimmed(answer: Any) -> bool:
     return len(closure.error.message.encode()) in _TRIMMED_BYTES
 
 
-def _node(node: Any, phase: str, at: Any, parent: str, task: Any | None) -> Any:
+def _node(node: Any, phase: str, at: Any, parent: str, target: Any | None) -> Any:
     from flyteidl.admin import event_pb2 as admin_pb2
     from flyteidl.event import event_pb2
 
-    metadata, closure = node.metadata, node.closure
+    metadata = node.metadata
     told = event_pb2.NodeExecutionEvent(
         id=node.id,
         producer_id=PRODUCER,
@@ -176,21 +192,14 @@ def _node(node: Any, phase: str, at: Any, parent: str, task: Any | None) -> Any:
         is_parent=metadata.is_parent_node,
         is_dynamic=metadata.is_dynamic,
         is_array=metadata.is_array,
-        target_entity=task,
+        target_entity=target,
         event_version=1,
     )
     if parent:
         told.parent_node_metadata.node_id = parent
-    if closure.WhichOneof("target_metadata") == "workflow_node_metadata":
-        child = closure.workflow_node_metadata.executionId
+    if (child := child_of(node)) is not None:
         told.workflow_node_metadata.execution_id.CopyFrom(child)
     return admin_pb2.NodeExecutionEventRequest(event=told)
-
-
-def _task_of(node: Any, tasks: Iterable[Any]) -> Any | None:
-    """The `Identifier` of the task that a node runs; array nodes do not say it."""
-    last = max(tasks, key=lambda task: task.id.retry_attempt, default=None)
-    return last.id.task_id if last is not None and not node.metadata.is_array else None
 
 
 def _copy_cache(closure: Any, told: Any) -> None:
@@ -207,7 +216,7 @@ def _childless(node: Any) -> bool:
     return (
         (node.metadata.spec_node_id or node.id.node_id) in _FRAME_NODES
         or _taken_over(node)
-        or node.closure.WhichOneof("target_metadata") == "workflow_node_metadata"
+        or child_of(node) is not None
     )
 
 

@@ -1,12 +1,14 @@
 """Imports flytekit without what that does to a process.
 
 Imported in the main thread, flytekit takes Ctrl-C for itself and exits; anywhere, it
-replaces the hook for uncaught exceptions and logs to stdout, where results belong.
+replaces the hook for uncaught exceptions and logs to stdout, where results belong. And
+gRPC writes a line to stderr whenever a server says goodbye.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +36,7 @@ def connection_module() -> Any:
 
 def _import() -> None:
     hook = sys.excepthook
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="import-flytekit") as thread:
             thread.submit(import_module, _CONNECTION).result()

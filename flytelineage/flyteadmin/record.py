@@ -51,7 +51,8 @@ class Record:
         if answers.trimmed(node):
             node = self._whole_node(node.id)
         tasks = list(self._tasks(node)) if answers.may_have_tasks(node) else []
-        yield from answers.node_requests(node, parent=parent, tasks=tasks)
+        target = answers.task_of(node, tasks) or self._launch_plan(node)
+        yield from answers.node_requests(node, parent=parent, target=target)
         for task in tasks:
             yield from answers.task_requests(task)
         if node.metadata.is_dynamic:
@@ -68,6 +69,20 @@ class Record:
         for task in self._pages("ListTaskExecutions", request, "task_executions"):
             if not answers.stands_in(task):
                 yield self._whole_task(task) if answers.trimmed(task) else task
+
+    def _launch_plan(self, node: Any) -> Any | None:
+        """The `Identifier` of the plan that a node launched; only the execution knows it."""
+        from flyteidl.admin import execution_pb2
+
+        child = answers.child_of(node)
+        if child is None:
+            return None
+        request = execution_pb2.WorkflowExecutionGetRequest(id=child)
+        try:
+            launched = self._ask("GetExecution", request, f"the execution {child.name}")
+        except UnknownToAdmin:
+            return None
+        return launched.spec.launch_plan
 
     def _graphs(self, node: Any, parent: str) -> Iterator[Any]:
         try:

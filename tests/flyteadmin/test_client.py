@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import timedelta, timezone
 from importlib.util import find_spec
 
 import pytest
@@ -15,13 +15,14 @@ from traitlets import TraitError
 
 from flytelineage.entities import ExecutionId
 from flytelineage.errors import AdminUnavailable, ConfigError, UnknownToAdmin
-from flytelineage.events import decode, message
 from flytelineage.events import body as body_of
+from flytelineage.events import decode
 from flytelineage.facts import Identifier, fold
 from flytelineage.flyteadmin import FlyteAdmin, Page
 from flytelineage.testing.flyteadmin import Fault, FlyteAdminDouble
 from flytelineage.testing.simulator import (
     MemoryStorage,
+    Node,
     Outcome,
     Stream,
     Workflow,
@@ -181,9 +182,11 @@ def test_what_it_does_not_know_is_named(double, client: Client) -> None:
     admin = client(double)
     nobody = ExecutionId(project="flytesnacks", domain="development", name="nobody")
 
-    with pytest.raises(UnknownToAdmin, match=f"{double.endpoint} does not know the workflow app.x"):
+    with pytest.raises(
+        UnknownToAdmin, match=rf"{double.endpoint} does not know the workflow app\.x"
+    ):
         admin.workflow(identifier("app.x", "v7"))
-    with pytest.raises(UnknownToAdmin, match="the launch plan app.x v7"):
+    with pytest.raises(UnknownToAdmin, match=r"the launch plan app\.x v7"):
         admin.launch_plan(identifier("app.x", "v7"))
     with pytest.raises(UnknownToAdmin, match="the execution flytesnacks/development/nobody"):
         admin.execution(nobody)
@@ -197,17 +200,11 @@ def test_what_it_does_not_know_is_named(double, client: Client) -> None:
 @pytest.fixture
 def days() -> list[Stream]:
     """One execution a day, five of them, the newest first."""
-    small = Workflow("app.etl.small", (task_node(),))
+    small = Workflow("app.etl.small", (Node("n0", task("small")),))
     return [
         play(f"day-{day}", MemoryStorage(), workflow=small, start=START + timedelta(days=day))
         for day in reversed(range(5))
     ]
-
-
-def task_node():
-    from flytelineage.testing.simulator import Node
-
-    return Node("n0", task("small"))
 
 
 def pages(admin: FlyteAdmin, **bounds: object) -> list[Page]:
@@ -248,8 +245,6 @@ def test_a_list_has_bounds_in_time(client: Client, days: list[Stream]) -> None:
 
 def test_bounds_may_be_in_any_zone(client: Client, days: list[Stream]) -> None:
     """A plus in a filter would end it, so times are sent in UTC."""
-    from datetime import timezone
-
     berlin = timezone(timedelta(hours=1))
     with FlyteAdminDouble(days) as double:
         found = pages(client(double), since=(START + timedelta(days=4)).astimezone(berlin))
@@ -462,15 +457,19 @@ def test_constructing_one_imports_no_client() -> None:
 
 @pytest.mark.skipif(find_spec("flytekit") is None, reason="flytekit is not installed")
 def test_flytekit_takes_nothing_from_the_process() -> None:
-    """Ctrl-C, uncaught exceptions and stdout stay ours, also in the main thread."""
+    """Ctrl-C, uncaught exceptions, stdout and stderr stay ours, also in the main thread."""
     script = """
 import logging, signal, sys
+from flytelineage.flyteadmin import FlyteAdmin
 from flytelineage.flyteadmin.loading import connection_module
+from flytelineage.testing.flyteadmin import FlyteAdminDouble
 before = signal.getsignal(signal.SIGINT), sys.excepthook, list(logging.getLogger().handlers)
 connection_module()
 assert before == (
     signal.getsignal(signal.SIGINT), sys.excepthook, list(logging.getLogger().handlers)
 )
+with FlyteAdminDouble() as double:
+    FlyteAdmin(endpoint=double.endpoint, insecure=True).check()
 logging.basicConfig(format="ours: %(message)s")
 logging.getLogger("flytekit").warning("careful")
 logging.getLogger("flytekit").info("chatter")

@@ -112,7 +112,7 @@ def test_a_slow_identity_provider(user: FlyteAdmin, guarded, stream: Stream) -> 
     user.timeout_seconds = 0.2
     began = time.monotonic()
 
-    with pytest.raises(AdminUnavailable, match="Signing in .* timed out"):
+    with pytest.raises(AdminUnavailable, match=r"Signing in .* timed out"):
         user.execution(id_of(stream))
 
     assert time.monotonic() - began < 5
@@ -212,9 +212,7 @@ def test_a_command_gives_the_token(guarded, client: Client, tmp_path: Path) -> N
     """Whatever it prints is the token."""
     token = guarded.identity.issue()
 
-    client(
-        guarded, auth_mode="ExternalCommand", command=command(tmp_path, f"echo {token}")
-    ).check()
+    client(guarded, auth_mode="ExternalCommand", command=command(tmp_path, f"echo {token}")).check()
 
 
 @pytest.mark.parametrize(

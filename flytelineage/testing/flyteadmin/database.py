@@ -33,6 +33,7 @@ _NODE, _TASK, _WORKFLOW = core_pb2.NodeExecution, core_pb2.TaskExecution, core_p
 _NODE_ENDS = frozenset(
     {_NODE.SUCCEEDED, _NODE.FAILED, _NODE.ABORTED, _NODE.SKIPPED, _NODE.TIMED_OUT, _NODE.RECOVERED}
 )
+_TASK_PHASES = frozenset(_TASK.Phase.keys())
 _TASK_ENDS = frozenset({_TASK.SUCCEEDED, _TASK.FAILED, _TASK.ABORTED})
 _WORKFLOW_ENDS = frozenset(
     {_WORKFLOW.SUCCEEDED, _WORKFLOW.FAILED, _WORKFLOW.ABORTED, _WORKFLOW.TIMED_OUT}
@@ -181,7 +182,8 @@ def _add_unreported(kept: Kept, stream: Stream) -> None:
     """Attempts of which Admin had one event, the one that it never publishes."""
     reported = {(node_id, number) for node_id, _, number in kept.attempts}
     for attempt in stream.execution.attempts:
-        if attempt.cached or (attempt.node_id, attempt.number) in reported:
+        ran = not attempt.cached and attempt.phase in _TASK_PHASES
+        if not ran or (attempt.node_id, attempt.number) in reported:
             continue
         if attempt.node_id in kept.nodes and attempt.node_id in stream.execution.interfaces:
             _add_attempt(kept, stream, attempt)
@@ -326,10 +328,10 @@ class _Intake:
 
     def _offloaded(self, event: Any, side: str) -> str:
         """The URI of literals; those that came inline Admin stores under its own."""
-        uri: str = getattr(event, f"{side[:-1]}_uri")
-        if uri:
-            return uri
-        data = getattr(event, f"{side[:-1]}_data")
+        given = side.removesuffix("s")
+        data, uri = getattr(event, f"{given}_data"), getattr(event, f"{given}_uri")
+        if not event.HasField(f"{given}_data"):
+            return str(uri)
         id = self._kept.execution.id
         parts = (id.project, id.domain, id.name, *_own_folder(event), f"offloaded_{side}")
         uri = "/".join((self._storage.root, "metadata/admin", *parts))
