@@ -22,7 +22,7 @@ from traitlets.config import Config, Configurable
 
 from flytelineage import __version__, commands
 from flytelineage.commands import COMMANDS, Command
-from flytelineage.errors import ConfigError, FlyteLineageError
+from flytelineage.errors import AdminUnavailable, ConfigError, FlyteLineageError
 from flytelineage.logs import LogLevel
 from flytelineage.options import SOURCES, TARGETS, TRANSFORMS, Plugin, PluginGroup, Plugins
 from flytelineage.signals import StopSignals
@@ -30,6 +30,7 @@ from flytelineage.strict import StrictApplication
 
 if TYPE_CHECKING:
     from flytelineage.daemon import Daemon
+    from flytelineage.flyteadmin import FlyteAdmin
     from flytelineage.sources import Source
     from flytelineage.store import Store
     from flytelineage.targets import Target
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
 PARTS = (
     "flytelineage.daemon:Daemon",
     "flytelineage.collect:Collector",
+    "flytelineage.builder:LineageBuilder",
     "flytelineage.describer:Describer",
     "flytelineage.objects:ObjectReader",
+    "flytelineage.flyteadmin:FlyteAdmin",
     "flytelineage.store:Store",
 )
 """What has options besides the application, the commands and the plugins."""
@@ -47,7 +50,7 @@ PARTS = (
 GUESSED_NAMES = (
     "FlyteAdmin is not asked for names: a workflow's name comes from the launch plan in "
     "cloud events of version 2, else it is guessed from the module of its tasks, which "
-    "joins the workflows of one module"
+    "joins the workflows of one module. Set FlyteAdmin.endpoint for the true ones"
 )
 
 
@@ -309,9 +312,11 @@ class FlyteLineage(StrictApplication):
             targets = self.build_targets()
             for target in targets.values():
                 parts.callback(target.close)
+            admin = parts.enter_context(self.opened_admin())
             store = parts.enter_context(self.opened_store(exclusive=True))
-            daemon = self.build_daemon(source, store, targets)
-            signals.on_stop(daemon.stop)
+            daemon = self.build_daemon(source, store, targets, admin)
+            # What waits for FlyteAdmin need not be waited for: it is asked again.
+            signals.on_stop(daemon.stop, *([admin.close] if admin else []))
             self.log.info("%s", self._start_line(source, store, targets))
             daemon.run()
         self.log.info("Stopped")
@@ -322,8 +327,14 @@ class FlyteLineage(StrictApplication):
         held = "" if self.emit else " (emit is off: held until `retry --held`)"
         return (
             f"flytelineage {self.version}: from {source.describe()} "
-            f"through {store.describe()} to {told}{held}. {GUESSED_NAMES}"
+            f"through {store.describe()} to {told}{held}. {self._names()}"
         )
+
+    def _names(self) -> str:
+        admin = self.build_admin()
+        if admin is None:
+            return GUESSED_NAMES
+        return f"FlyteAdmin at {admin.endpoint or admin.config_file} is asked for names"
 
     @classmethod
     def launch_instance(cls, argv: Sequence[str] | None = None, **_: Any) -> None:
@@ -336,7 +347,8 @@ class FlyteLineage(StrictApplication):
     def warnings(self) -> list[str]:
         """What is in order, but should be known."""
         silent = [] if self.targets else ["FlyteLineage.targets is empty: nobody is told"]
-        return [GUESSED_NAMES, *silent]
+        guessed = [] if self.build_admin() else [GUESSED_NAMES]
+        return [*guessed, *silent]
 
     def with_options(self, options: Mapping[str, Mapping[str, Any]]) -> FlyteLineage:
         """Another program that has these options by class, and none of this one's."""
@@ -378,6 +390,33 @@ class FlyteLineage(StrictApplication):
         _fill(target, platform_instance=self.instance, aws_region=self.aws_region)
         return target
 
+    def build_admin(self) -> FlyteAdmin | None:
+        """FlyteAdmin's client, not connected; `None` where none is configured."""
+        from flytelineage.flyteadmin import FlyteAdmin
+
+        admin = FlyteAdmin(parent=self)
+        return admin if admin.configured else None
+
+    @contextmanager
+    def opened_admin(self) -> Iterator[FlyteAdmin | None]:
+        """FlyteAdmin's client until the block ends; that it is away stops nobody.
+
+        Raises:
+            ConfigError: Its options cannot work.
+        """
+        admin = self.build_admin()
+        if admin is None:
+            yield None
+            return
+        try:
+            try:
+                admin.check()
+            except AdminUnavailable as exc:
+                self.log.warning("FlyteAdmin is away, will ask again: %s", exc)
+            yield admin
+        finally:
+            admin.close()
+
     def build_transforms(self) -> list[Transform]:
         """The transforms in the order in which they are applied."""
         return [self._make(TRANSFORMS, plugin, "transforms") for plugin in self.transforms]
@@ -415,8 +454,14 @@ class FlyteLineage(StrictApplication):
         finally:
             store.close()
 
-    def build_daemon(self, source: Source, store: Store, targets: Mapping[str, Target]) -> Daemon:
-        """The three loops over these parts."""
+    def build_daemon(
+        self,
+        source: Source,
+        store: Store,
+        targets: Mapping[str, Target],
+        admin: FlyteAdmin | None = None,
+    ) -> Daemon:
+        """The three loops over these parts; without `admin` nobody is asked."""
         from flytelineage.daemon import Daemon
         from flytelineage.objects import ObjectReader
         from flytelineage.testing import crash
@@ -428,6 +473,7 @@ class FlyteLineage(StrictApplication):
             targets=targets,
             transforms=self.build_transforms(),
             reader=ObjectReader(parent=self),
+            admin=admin,
             instance=self.instance,
             include=self.include,
             exclude=self.exclude,

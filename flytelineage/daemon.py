@@ -366,6 +366,9 @@ class Daemon(LoggingConfigurable):
 
     def _awaits_admin(self, lease: BuildLease, facts: Facts, why: AdminUnavailable) -> bool:
         """Wait for FlyteAdmin: long for the name, which stays, and not long for the rest."""
+        if self._workers.stopping:  # we hung up ourselves: no reason to go on without it
+            self.store.postpone_build(lease, 0, counted=False)
+            return True
         if not self._patient:
             return False
         waits_for, silent = f"FlyteAdmin: {why}", lease.terminal_at is None

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -31,8 +32,9 @@ class StopSignals:
         self._lock = threading.Lock()
         self._before: dict[signal.Signals, Any] = {}
 
-    def on_stop(self, stop: Callable[[], None]) -> None:
-        """What to call; at once when a signal came already."""
+    def on_stop(self, *stops: Callable[[], None]) -> None:
+        """What to call, in this order; at once when a signal came already."""
+        stop = partial(_all, stops)
         with self._lock:
             self._stop = stop
             came = self._came.is_set()
@@ -77,3 +79,8 @@ class StopSignals:
             stop = self._stop
         if stop is not None:
             stop()
+
+
+def _all(stops: Iterable[Callable[[], None]]) -> None:
+    for stop in stops:
+        stop()

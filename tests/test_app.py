@@ -298,7 +298,7 @@ MISTAKES = {
     "instance": ("--FlyteLineage.instance=a.b", "FlyteLineage.instance: it is a part of ids"),
     "two values": ("--FlyteLineage.instance=a --FlyteLineage.instance=b", "takes one value"),
     "no value": ("--sqs-queue", "expected one argument"),
-    "command": ("statsu", "There is no command 'statsu'. Did you mean 'status'? Commands: check"),
+    "command": ("statsu", "There is no command 'statsu'. Did you mean 'status'? Commands: backfill, check"),
     "command in the wrong place": ("--sqs-queue q replay", "Write the command first"),
 }
 

@@ -22,6 +22,7 @@ from flytelineage.options import redact
 if TYPE_CHECKING:
     from flytelineage.daemon import Daemon
     from flytelineage.entities import ExecutionId
+    from flytelineage.flyteadmin import FlyteAdmin
     from flytelineage.sources import Source
     from flytelineage.store import Store
     from flytelineage.targets import Target
@@ -41,6 +42,10 @@ COMMANDS: Mapping[str, Entry] = {
         "watch sample workflows become lineage, with nothing to set up",
     ),
     "replay": Entry("flytelineage.commands.replay:Replay", "process recorded messages, then exit"),
+    "backfill": Entry(
+        "flytelineage.commands.backfill:Backfill",
+        "record executions that ran before, from FlyteAdmin",
+    ),
     "check": Entry(
         "flytelineage.commands.check:Check", "find every problem of the configuration in one go"
     ),
@@ -96,6 +101,8 @@ class Program(Protocol):
     config: Any
     instance: Any
     emit: Any
+    include: Any
+    exclude: Any
     targets: Any
     problems: list[str]
 
@@ -130,6 +137,12 @@ class Program(Protocol):
     def build_transforms(self) -> list[Transform]:
         """The transforms in the order in which they are applied."""
 
+    def build_admin(self) -> FlyteAdmin | None:
+        """FlyteAdmin's client, not connected; `None` where none is configured."""
+
+    def opened_admin(self) -> AbstractContextManager[FlyteAdmin | None]:
+        """The same, to be used in a `with` statement; that it is away stops nobody."""
+
     def store_is_new(self) -> bool:
         """Whether nothing is stored yet; unknown, so False, for a database server."""
 
@@ -143,8 +156,14 @@ class Program(Protocol):
             traits: Options of the store that come before those that are configured.
         """
 
-    def build_daemon(self, source: Source, store: Store, targets: Mapping[str, Target]) -> Daemon:
-        """The three loops over these parts."""
+    def build_daemon(
+        self,
+        source: Source,
+        store: Store,
+        targets: Mapping[str, Target],
+        admin: FlyteAdmin | None = None,
+    ) -> Daemon:
+        """The three loops over these parts; without `admin` nobody is asked."""
 
 
 class Command(LoggingConfigurable):

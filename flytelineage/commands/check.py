@@ -17,8 +17,9 @@ class Check(Command):
     """Finds every problem of the configuration in one go.
 
     Reads the configuration file strictly, makes the source, every transform and every
-    target, and with --connect reaches each of them and the store, without taking a
-    message or changing a catalogue. Exits with 1 when something is wrong.
+    target, and with --connect reaches each of them, the store, and FlyteAdmin where one is
+    configured, without taking a message or changing a catalogue. Exits with 1 when
+    something is wrong.
     """
 
     examples = """
@@ -31,8 +32,8 @@ class Check(Command):
     connect = Bool(
         False,
         help="""
-        Reach the source, every target and the store too. No message is taken and no
-        catalogue changed; a store that is behind is migrated.
+        Reach the source, every target, FlyteAdmin and the store too. No message is taken
+        and no catalogue changed; a store that is behind is migrated.
 
         Example: flytelineage check --connect
         """,
@@ -41,7 +42,7 @@ class Check(Command):
     flags = {
         "connect": (
             {"Check": {"connect": True}},
-            "reach the source, every target and the store too; changes no catalogue",
+            "reach the source, targets, FlyteAdmin and the store too; changes no catalogue",
         )
     }
 
@@ -74,6 +75,9 @@ class Check(Command):
         with self._collecting("transforms"):
             count = len(program.build_transforms())
             self._fine += [f"transforms: {count}"] if count else []
+        with self._collecting("FlyteAdmin"):
+            if admin := program.build_admin():
+                self._probe("FlyteAdmin", admin, admin.endpoint or admin.config_file)
         self._check_patterns(program)
         if self.connect:
             self._check_store(program)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from traitlets import Bool
 
-from flytelineage.commands import Command, Program, say
+from flytelineage.commands import Command, Program, outcome, say
 from flytelineage.configuration import is_set
 from flytelineage.errors import ConfigError
 from flytelineage.signals import StopSignals
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from flytelineage.report import Report
     from flytelineage.store import Store
     from flytelineage.targets import Target
-
-_SHOWN = 10
-"""How many of a kind are named; `status` tells all of a store that is kept."""
-
-_REASONS = 3
-"""How many reasons are shown of each."""
 
 _STDOUT = "-"
 
@@ -71,12 +65,13 @@ class Replay(Command):
             self._require_live(targets)
             for target in targets.values():
                 parts.callback(target.close)
+            admin = parts.enter_context(program.opened_admin())
             store = parts.enter_context(_store(program))
-            daemon = program.build_daemon(source, store, targets)
-            signals.on_stop(daemon.stop)
+            daemon = program.build_daemon(source, store, targets, admin)
+            signals.on_stop(daemon.stop, *([admin.close] if admin else []))
             report = daemon.replay()
             # Before the store goes, which alone knows the reasons.
-            reasons = _reasons(store.status())
+            reasons = outcome.reasons(store.status())
         self._tell(report, program, targets, reasons)
         if signals.received is not None:
             say("Stopped before the end", to_stderr=True)
@@ -100,11 +95,11 @@ class Replay(Command):
     ) -> None:
         """Print the report where no lineage is printed."""
         paths = {name: getattr(target, "path", "") for name, target in targets.items()}
-        lines = [*_intake(report), *_told(report, paths, held=not program.emit)]
-        for title, noun, items in _left(report):
-            if items:
-                lines += [f"{title} {_number(len(items), noun)}", *_listed(items, reasons)]
-        for line in lines:
+        for line in (
+            *outcome.intake(report),
+            *outcome.told(report, paths, held=not program.emit),
+            *outcome.left(report, reasons),
+        ):
             say(line, to_stderr=_STDOUT in paths.values())
 
 
@@ -119,57 +114,3 @@ def _store(program: Program) -> Iterator[Store]:
         path = str(Path(folder, "replay.sqlite3"))
         with program.opened_store(exclusive=True, replaying=True, path=path) as store:
             yield store
-
-
-def _reasons(status: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Why something is missing, by execution; or was not told, by `execution to target`."""
-    missing = {problem["execution"]: problem["reasons"] for problem in status["problems"]}
-    failed = {
-        f"{error['execution']} to {error['target']}": [error["error"]]
-        for error in status["errors"]
-        if error["error"]
-    }
-    return {**missing, **failed}
-
-
-def _intake(report: Report) -> Iterator[str]:
-    parts = [_number(report.events, "event")]
-    parts += [f"{report.duplicates} seen before"] if report.duplicates else []
-    parts += [f"{report.ignored} excluded"] if report.ignored else []
-    parts += [f"{report.quarantined} not readable"] if report.quarantined else []
-    yield f"Read {_number(report.messages, 'message')}: {', '.join(parts)}"
-
-
-def _told(report: Report, paths: Mapping[str, str], *, held: bool) -> Iterator[str]:
-    yield f"Built the lineage of {_number(report.executions, 'execution')}"
-    for target, count in sorted(report.delivered.items()):
-        place = f" ({paths[target]})" if paths.get(target) else ""
-        yield f"Told {target}{place} of {_number(count, 'execution')}"
-    if held:
-        yield "Told nobody: FlyteLineage.emit is off"
-
-
-def _left(report: Report) -> Iterator[tuple[str, str, Sequence[str]]]:
-    """What a reader may care for: title, noun and list."""
-    yield "Given up", "delivery", report.given_up
-    yield "Not delivered", "delivery", report.undelivered
-    yield "Events are missing of", "execution", report.partial
-    yield "Not everything could be read of", "execution", report.incomplete
-    yield "Nobody is known to have written what was read by", "execution", report.waiting
-    yield "No event says that it ended, so nothing was built of", "execution", report.unbuilt
-
-
-def _listed(items: Sequence[str], reasons: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    for item in items[:_SHOWN]:
-        why = reasons.get(item, ())
-        yield f"  {item}"
-        yield from (f"    {reason}" for reason in why[:_REASONS])
-        if len(why) > _REASONS:
-            yield f"    and {len(why) - _REASONS} more reasons"
-    if len(items) > _SHOWN:
-        yield f"  and {len(items) - _SHOWN} more"
-
-
-def _number(count: int, noun: str) -> str:
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"

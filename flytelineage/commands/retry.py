@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from traitlets import Bool, List, Unicode
 
 from flytelineage.commands import Command, Program, execution_id, say
+from flytelineage.commands.times import moment
 from flytelineage.errors import ConfigError
-
-_AGE = re.compile(r"(\d+)([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 class Retry(Command):
@@ -108,8 +105,8 @@ class Retry(Command):
                 targets=tuple(self.targets),
                 execution=execution,
                 states=("held",) if self.held else ("given_up",),
-                since=_time("since", self.since, now),
-                until=_time("until", self.until, now),
+                since=moment("since", self.since, now),
+                until=moment("until", self.until, now),
                 dry_run=self.dry_run,
             )
         noun = "delivery" if count == 1 else "deliveries"
@@ -124,18 +121,3 @@ class Retry(Command):
                 raise ConfigError(
                     f"Retry.targets: {name!r} is not one of FlyteLineage.targets: {', '.join(known)}"
                 )
-
-
-def _time(option: str, text: str, now: datetime) -> datetime | None:
-    """A time, given as an age or in ISO 8601; without a zone it is UTC."""
-    if not text:
-        return None
-    if age := _AGE.fullmatch(text):
-        return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
-    try:
-        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as exc:
-        raise ConfigError(
-            f"--{option}: {text!r} is no time: type 2026-01-31, 2026-01-31T12:00 or an age: 12h, 7d"
-        ) from exc
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

@@ -9,6 +9,7 @@ from typing import Any
 from traitlets import Bool
 
 from flytelineage.commands import Command, Program, say, table
+from flytelineage.commands.times import duration
 
 _SHOWN = 10
 """How many failures and problems are listed as text; `--json` has more."""
@@ -17,6 +18,7 @@ _EXECUTIONS = {
     "collecting": "running, or waiting for their last events",
     "due": "to be built",
     "building": "being built",
+    "unanswered": "of these: wait for FlyteAdmin to answer",
     "built": "",
     "partial": "of these: events are missing, so edges may be",
     "incomplete": "of these: something could not be read",
@@ -68,6 +70,8 @@ class Status(Command):
 def _sections(status: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield "Executions", _executions(status["executions"])
     yield "Deliveries", _deliveries(status["deliveries"])
+    if lines := _flyteadmin(status):
+        yield "FlyteAdmin", lines
     if status["quarantine"]:
         rows = [(str(count), reason) for reason, count in status["quarantine"].items()]
         hint = "`flytelineage quarantine list` tells more"
@@ -85,6 +89,18 @@ def _executions(counts: Mapping[str, int]) -> list[str]:
         if counts.get(name) or not meaning.startswith("of these")
     ]
     return _rows(rows)
+
+
+def _flyteadmin(status: Mapping[str, Any]) -> list[str]:
+    kept = status["definitions"]
+    lines = [f"{kept} versions of workflows and launch plans are kept"] if kept else []
+    for one in status["backfills"]:
+        where, at = f"{one['project']}/{one['domain']}", one["reached"][:16].replace("T", " ")
+        lines.append(
+            f"backfill of {where} has come to {at} ({one['recorded']} recorded); where it was "
+            "stopped, the same command goes on"
+        )
+    return lines
 
 
 def _deliveries(targets: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -130,10 +146,4 @@ def _problem(problem: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _age(seconds: float | None) -> str:
-    """A duration in its greatest unit; nothing where there is none."""
-    if seconds is None:
-        return "-"
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    return "-" if seconds is None else duration(seconds)
