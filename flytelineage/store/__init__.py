@@ -19,6 +19,7 @@ from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import StoreError
 from flytelineage.options import Secret
 from flytelineage.store.values import (
+    Awaited,
     Backfill,
     BuildLease,
     Built,
@@ -27,6 +28,9 @@ from flytelineage.store.values import (
     Places,
     Quarantined,
     Refused,
+    Registration,
+    Standing,
+    Told,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from flytelineage.targets import Rejection
 
 __all__ = [
+    "Awaited",
     "Backfill",
     "BuildLease",
     "Built",
@@ -43,7 +48,10 @@ __all__ = [
     "Places",
     "Quarantined",
     "Refused",
+    "Registration",
+    "Standing",
     "Store",
+    "Told",
 ]
 
 
@@ -405,6 +413,22 @@ class Store(LoggingConfigurable):
             `reached`, `recorded`, `known`, `gone`.
         """
         return self._rooms.overview.status()
+
+    def standing(self, execution: ExecutionId) -> Standing | None:
+        """How far the store has come with an execution; `None` when it knows none."""
+        return self._rooms.inquiry.standing(execution)
+
+    def registrations(self, keys: Iterable[str]) -> dict[str, Registration]:
+        """As `locations`, with who registered them and when."""
+        return self._rooms.inquiry.registrations(keys)
+
+    def awaited(self, key: str, limit: int) -> Awaited:
+        """Which executions wait for a key, up to `limit` of them."""
+        return self._rooms.inquiry.awaited(key, limit)
+
+    def named(self, names: Iterable[str], limit: int) -> list[ExecutionId]:
+        """Up to `limit` executions of these names; slow, since it looks at all there are."""
+        return self._rooms.inquiry.named(names, limit)
 
     def unbuilt(self) -> list[ExecutionId]:
         """Executions that were never built, the oldest first."""

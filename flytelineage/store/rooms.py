@@ -17,6 +17,7 @@ from flytelineage.store.builds import Builds
 from flytelineage.store.database import Database, parse_url, sqlite_file
 from flytelineage.store.definitions import Definitions
 from flytelineage.store.deliveries import Deliveries
+from flytelineage.store.inquiry import Inquiry
 from flytelineage.store.intake import Intake
 from flytelineage.store.overview import Overview
 from flytelineage.store.registry import Registry
@@ -38,6 +39,7 @@ class Rooms:
     deliveries: Deliveries
     watermark: Watermark
     overview: Overview
+    inquiry: Inquiry
     again: Again
 
     @classmethod
@@ -79,6 +81,7 @@ class Rooms:
             deliveries=Deliveries(database),
             watermark=Watermark(database),
             overview=Overview(database),
+            inquiry=Inquiry(database),
             again=Again(database),
         )
 

@@ -165,3 +165,64 @@ class Claim:
     aspect: str
     stamp: datetime
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Who gave a location its name, and when; of a pipeline's key `dataset` is `None`."""
+
+    dataset: DatasetId | None
+    execution: ExecutionId
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """How many executions wait for a key, and the first of them."""
+
+    count: int
+    executions: tuple[ExecutionId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How far one target has been told of an execution.
+
+    Attributes:
+        attempts: Counted tries since it was last settled.
+        due_at: When it is tried next; `None` unless the state is `due`.
+        error: What the last try said; empty after one that worked.
+        rejections: What the target refused of it, in words.
+    """
+
+    target: str
+    state: DeliveryState
+    attempts: int = 0
+    due_at: datetime | None = None
+    settled_at: datetime | None = None
+    error: str = ""
+    rejections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the store has come with an execution.
+
+    Attributes:
+        pipeline: Pinned by the first stored build; `None` before.
+        built_at: When it was last built; `None` before.
+        current: Whether the last build has seen every event.
+        due_at: When it is built next, where that is known.
+        attempts: Builds begun since the last finished one.
+        waits_for: Why it was put off.
+        deliveries: By target.
+    """
+
+    pipeline: PipelineId | None = None
+    name_source: NameSource | None = None
+    built_at: datetime | None = None
+    current: bool = False
+    due_at: datetime | None = None
+    attempts: int = 0
+    waits_for: str = ""
+    deliveries: tuple[Told, ...] = ()

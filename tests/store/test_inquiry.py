@@ -1,0 +1,122 @@
+"""What `explain` asks of the store: where things stand, and who said so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flytelineage.entities import DatasetId
+from flytelineage.store import Awaited, Registration, Standing, Store, Told
+from flytelineage.targets import Rejection
+from tests.store.conftest import (
+    PIPELINE,
+    T0,
+    Clock,
+    Story,
+    claim,
+    event,
+    execution,
+)
+
+KEY = "s3://bucket/data/ab/a-n0-0/0123456789abcdef0123456789abcdef"
+DATASET = DatasetId(platform="flyte", name="shop.production.app.etl.load.o0")
+
+
+class TestStanding:
+    """How far the store has come with an execution."""
+
+    def test_unknown(self, store: Store) -> None:
+        """Of what was never heard of there is nothing to say."""
+        assert store.standing(execution()) is None
+
+    def test_collecting(self, store: Store) -> None:
+        """Before its first build nothing is pinned."""
+        store.record([event(terminal=True)])
+
+        assert store.standing(execution()) == Standing(
+            due_at=T0 + timedelta(seconds=store.min_settle)
+        )
+
+    def test_built(self, story: Story, store: Store, clock: Clock) -> None:
+        """With its name, and with what each target heard."""
+        story.build("a", pipeline=PIPELINE, targets=("datahub", "glue"))
+        at = clock.now
+        story.deliver(claim())
+        story.store.give_up(story.claim("glue"), "No such table")
+
+        assert store.standing(execution()) == Standing(
+            pipeline=PIPELINE,
+            name_source=None,
+            built_at=at,
+            current=True,
+            deliveries=(
+                Told("datahub", "delivered", settled_at=at),
+                Told("glue", "given_up", attempts=1, settled_at=at, error="No such table"),
+            ),
+        )
+
+    def test_a_refusal(self, story: Story, store: Store) -> None:
+        """What a target refused of it is named."""
+        story.build("a")
+        store.settle(story.claim(), [], [Rejection(entity="task:t", reason="too long")])
+
+        found = store.standing(execution())
+
+        assert found is not None
+        assert found.deliveries[0].rejections == ("task:t: too long",)
+
+    def test_waiting(self, story: Story, store: Store) -> None:
+        """For what, and how often it was begun."""
+        story.end("a")
+        store.postpone_build(story.claim_build(), 5, counted=True, waits_for="FlyteAdmin: away")
+
+        found = store.standing(execution())
+
+        assert found is not None
+        assert (found.attempts, found.waits_for) == (1, "FlyteAdmin: away")
+
+    def test_an_event_after_the_build(self, story: Story, store: Store) -> None:
+        """It makes the build one of yesterday."""
+        story.build("a")
+        store.record([event("a")])
+
+        found = store.standing(execution())
+
+        assert found is not None
+        assert (found.built_at is not None, found.current) == (True, False)
+
+
+class TestRegistry:
+    """Who registered what, and who waits for it."""
+
+    def test_registered(self, story: Story, store: Store, clock: Clock) -> None:
+        """With the execution that did, the moment and the dataset."""
+        story.build("a", locations={KEY: DATASET, "pipeline:p": None})
+
+        assert store.registrations([KEY, "pipeline:p", "other"]) == {
+            KEY: Registration(DATASET, execution("a"), clock.now),
+            "pipeline:p": Registration(None, execution("a"), clock.now),
+        }
+
+    def test_a_key_that_is_too_long_for_an_index(self, story: Story, store: Store) -> None:
+        """It is found by the name that was asked for."""
+        long = KEY + "/x" * 1000
+        story.build("a", locations={long: DATASET})
+
+        assert set(store.registrations([long])) == {long}
+
+    def test_awaited(self, story: Story, store: Store) -> None:
+        """All are counted, some are named; who is only waited for is not registered."""
+        for name in ("c", "a", "b"):
+            story.build(name, waiting=frozenset({KEY}))
+
+        assert store.awaited(KEY, 2) == Awaited(3, (execution("a"), execution("b")))
+        assert store.awaited("other", 2) == Awaited(0, ())
+        assert store.registrations([KEY]) == {}
+
+
+def test_executions_by_their_bare_names(store: Store) -> None:
+    """A name is neither a pattern nor the end of another one."""
+    store.record([event(name) for name in ("a1", "ba1", "A1", "a_", "ax", "a%")])
+
+    assert store.named(["a1", "a_"], 10) == [execution("a1"), execution("a_")]
+    assert store.named([], 10) == []
