@@ -32,7 +32,18 @@ _MOST_OF_AN_ERROR = 200
 
 
 class DatasetRules(List):  # type: ignore[type-arg]
-    """A list of rules; patterns are checked when it is set, functions when it is used."""
+    """A list of rules; patterns are checked when it is set, functions when it is used.
+
+    An entry is a dict, a function or the dotted path of a function. A dict's `pattern` must
+    match the whole URI; a slash at its end is of no account. In its `platform` and `name`,
+    `{group}` is what the group `(?P<group>...)` matched; a group that is called `platform`
+    or `name` can stand for either. A function takes a URI and gives (platform, name), or
+    `None` where it has no answer.
+
+    URIs come in the one spelling of `uris`: `s3a` and `s3n` are `s3`, `abfs` is `abfss`;
+    without user, password, query and slashes at the end. On the command line an entry is a
+    dict or a dotted path, and the option may be given several times.
+    """
 
     info_text = "a list of rules: dicts with a pattern, dotted paths or functions"
 

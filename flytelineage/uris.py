@@ -8,7 +8,7 @@ here first. A place has no user, no password, no query and no control characters
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -104,20 +104,11 @@ def place_of(uri: str) -> Place | None:
     if not match["slashes"] and scheme not in _BARE:
         return None
     rest = match["rest"].partition("?")[0]
-    if scheme in _WEB:
-        return _web(scheme, rest.partition("#")[0])
     if match["jdbc"]:
-        rest = rest.partition(";")[0]  # its options, the password among them
-    if scheme in DATABASES:
-        return _database(scheme, rest, server=bool(match["slashes"]))
-    if scheme == "bq":
-        return _split(scheme, _SNAPSHOT.sub("", rest).rpartition("@")[2])
-    if scheme == "dbfs" or (scheme == "file" and rest.startswith("localhost/")):
-        rest = f"/{rest.removeprefix('localhost/')}"
-    if scheme == "file":
-        # Two slashes where three are due are a slip more often than a host.
-        return Place(scheme, "", _parts(rest))
-    return _split(scheme, _without_login(rest, _AUTHORITIES.get(scheme, _HOST)))
+        rest = rest.partition(";")[0]  # options follow, the password among them
+    if scheme in DATABASES and not match["slashes"]:
+        rest = f"/{rest}"
+    return _READERS.get(scheme, _store)(scheme, rest)
 
 
 def printable(text: str) -> str:
@@ -130,13 +121,6 @@ def _from_arn(text: str) -> str:
         if match := pattern.fullmatch(text):
             return f"{scheme}://{match['rest']}"
     return text
-
-
-def _split(scheme: str, rest: str) -> Place:
-    authority, _, path = rest.partition("/")
-    if scheme in _AZURE or scheme == "hdfs":
-        authority = authority.lower()
-    return Place(scheme, authority.strip(), _parts(path))
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -165,17 +149,35 @@ def _without_login(rest: str, host: re.Pattern[str]) -> str:
     return _without_login(path.rpartition("@")[2], host) if "@" in path else f"/{path}"
 
 
-# BigQuery's table of a moment: `table@-3600000`.
+def _store(scheme: str, rest: str) -> Place:
+    """An object store, or whatever else has an authority and a path."""
+    rest = _without_login(rest, _AUTHORITIES.get(scheme, _HOST))
+    authority, _, path = rest.partition("/")
+    if scheme in _AZURE or scheme == "hdfs":
+        authority = authority.lower()
+    return Place(scheme, authority.strip(), _parts(path))
+
+
+def _local(scheme: str, rest: str) -> Place:
+    """Two slashes where three are due are a slip more often than a host."""
+    return Place(scheme, "", _parts(rest.removeprefix("localhost/")))
+
+
+def _database(scheme: str, rest: str) -> Place:
+    """No table's name holds `@` or `;`: before those stand users, after these options."""
+    _, login, rest = rest.partition("#")[0].rpartition("@")
+    authority, _, path = rest.partition(";")[0].partition("/")
+    if not _HOST.fullmatch(authority) or (login and scheme in SERVERLESS):
+        authority = ""
+    return Place(scheme, authority.strip(), _parts(path))
+
+
+# A table as it was at a moment: `table@-3600000`.
 _SNAPSHOT = re.compile(r"@-?[0-9]+(?:-(?:-?[0-9]+)?)?$")
 
 
-def _database(scheme: str, rest: str, *, server: bool) -> Place:
-    """No table's name holds `@` or `;`: before those stand users, after these options."""
-    _, login, rest = rest.partition("#")[0].rpartition("@")
-    rest = rest.partition(";")[0]
-    authority, _, path = rest.partition("/") if server else ("", "", rest)
-    if not _HOST.fullmatch(authority) or (login and scheme in SERVERLESS):
-        authority = ""
+def _bigquery(scheme: str, rest: str) -> Place:
+    authority, _, path = _SNAPSHOT.sub("", rest).rpartition("@")[2].partition("/")
     return Place(scheme, authority.strip(), _parts(path))
 
 
@@ -198,7 +200,7 @@ _ESCAPED_FOR_GOOD = re.compile(r"%(3f|23)", re.I)
 
 def _web(scheme: str, rest: str) -> Place:
     """A page, or the object that a URL of an object store leads to."""
-    host, _, path = _without_login(rest, _HOST).partition("/")
+    host, _, path = _without_login(rest.partition("#")[0], _HOST).partition("/")
     host = host.strip().lower().removesuffix(f":{_WEB[scheme]}").removesuffix(":").rstrip(".")
     if len(host) <= _LONGEST_HOST:
         for pattern, store in _STORES:
@@ -223,6 +225,14 @@ def _unreserved(escape: re.Match[str]) -> str:
     """An escape in its normal form. Source: RFC 3986, 6.2.2."""
     char = chr(int(escape[1], 16))
     return char if char.isascii() and (char.isalnum() or char in "-._~") else escape[0].upper()
+
+
+_READERS: Mapping[str, Callable[[str, str], Place]] = {
+    **dict.fromkeys(DATABASES, _database),
+    **dict.fromkeys(_WEB, _web),
+    **dict.fromkeys(("file", "dbfs"), _local),
+    "bq": _bigquery,
+}
 
 
 # ----------------------------------------------------------- Flyte's raw output
