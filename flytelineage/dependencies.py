@@ -45,6 +45,22 @@ class Seen(NamedTuple):
     whole: bool = False
 
 
+class Wait(NamedTuple):
+    """Something that a node waits for.
+
+    Attributes:
+        tasks: Ids of the nodes whose tasks that is in the end.
+        node: What the graph names; empty where something around the node waits.
+        output: The value that comes from there; empty for a chain.
+        input: What the value becomes; empty for a chain.
+    """
+
+    tasks: frozenset[str]
+    node: str = ""
+    output: str = ""
+    input: str = ""
+
+
 _Around: TypeAlias = "tuple[Definition, Graph] | None"
 """The graph in which nodes stand, and the definition that it is a part of."""
 
@@ -110,6 +126,19 @@ class Dependencies:
         """Ids of the nodes whose tasks this node's task waits for."""
         place = self._places.get(id)
         return self._awaited(place) - {id} if place and not self.too_many else NONE
+
+    def waits(self, id: str) -> Iterator[Wait]:
+        """What a node waits for, one by one; together this is `upstream`."""
+        place = self._places.get(id)
+        if place is None or self.too_many:
+            return
+        for variable, promises in place.node.inputs.items():
+            for promise in promises:
+                tasks = self._value(place.level, promise) - {id}
+                yield Wait(tasks, promise.node, promise.variable, variable)
+        for other in place.node.chained:
+            yield Wait(self._end(self._by_spec.get((place.level, other))) - {id}, other)
+        yield Wait(self._handed_down(place) - {id})
 
     def missing(self) -> Iterator[str]:
         """What must have run although no event of it was seen, in words."""

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
@@ -78,6 +79,24 @@ class Use(NamedTuple):
     reference: Reference
     key: str
     dataset: DatasetId | None
+
+
+class Why(Enum):
+    """Whether a task wrote what its outputs hold: the first two did, the others did not."""
+
+    NEW = "its inputs do not hold it"
+    PATH = "its path names the node"
+    GIVEN = "its inputs hold it"
+    INNER = "a node inside wrote it"
+    UNSURE = "its inputs are not known"
+
+
+class Held(NamedTuple):
+    """A piece of data in the outputs of a task."""
+
+    reference: Reference
+    key: str
+    why: Why
 
 
 class DataFlow:
@@ -155,8 +174,8 @@ class DataFlow:
         read = reads.get(node.id)
         return read is not None and not read.problems
 
-    def _held(self, node: NodeFacts) -> Iterator[tuple[Reference, str]]:
-        """What a succeeded task's outputs hold and its inputs do not, by key.
+    def held(self, node: NodeFacts) -> Iterator[Held]:
+        """What a succeeded task's outputs hold, and whether the task wrote it.
 
         A task may return what it was given: that it did not write. While its inputs are
         not known, only a path that names the node shows that it wrote; those of a cache
@@ -164,12 +183,24 @@ class DataFlow:
         children wrote, so there too the path must name it.
         """
         given = {_key(reference.uri) for reference in self._references(self.known.inputs, node)}
-        wraps = node.id in self.structure.wrappers
-        sure = self._known_whole(self.known.inputs, node) and not wraps
+        known, wraps = self._known_whole(self.known.inputs, node), self._wraps(node)
         for reference in self._references(self.known.outputs, node):
-            key = _key(reference.uri)
-            if key not in given and (sure or self._owns(node, reference.uri)):
-                yield reference, key
+            key, why = _key(reference.uri), Why.UNSURE
+            if key in given:
+                why = Why.GIVEN
+            elif known and not wraps:
+                why = Why.NEW
+            elif self._owns(node, reference.uri):
+                why = Why.PATH
+            elif wraps:
+                why = Why.INNER
+            yield Held(reference, key, why)
+
+    def _held(self, node: NodeFacts) -> Iterator[tuple[Reference, str]]:
+        """What it wrote, by key."""
+        for held in self.held(node):
+            if held.why in (Why.NEW, Why.PATH):
+                yield held.reference, held.key
 
     def _owns(self, node: NodeFacts, uri: str) -> bool:
         """Whether the path names the node, or the one whose outputs it took over."""

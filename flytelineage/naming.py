@@ -15,7 +15,7 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from flytelineage.dataset_names import Decision, Names, dataset_id
 from flytelineage.entities import DatasetId, PipelineId
@@ -23,8 +23,8 @@ from flytelineage.facts import Facts, Identifier, NodeFacts
 from flytelineage.uris import RawOutput, normalised, printable, raw_output, written_by
 
 __all__ = [
-    "FLYTE", "Decision", "NameSource", "Names", "RawOutput", "artifact_of", "artifacts",
-    "dataset_id", "guess_workflow", "module", "natural", "normalised", "pipeline_id",
+    "FLYTE", "Decision", "Guess", "NameSource", "Names", "RawOutput", "artifact_of", "artifacts",
+    "dataset_id", "guess", "guess_workflow", "module", "natural", "normalised", "pipeline_id",
     "pipeline_name", "raw_output", "short", "task_of", "task_output", "written_by",
 ]  # fmt: skip
 
@@ -70,6 +70,25 @@ def pipeline_id(facts: Facts, name: str) -> PipelineId:
 
 
 def guess_workflow(nodes: Iterable[NodeFacts]) -> str | None:
+    """The module that most top-level tasks share; see `guess`."""
+    found = guess(nodes)
+    return found.name if found else None
+
+
+class Guess(NamedTuple):
+    """A name that stands in for a workflow's.
+
+    Attributes:
+        counted: What its name was counted among.
+        modules: How often each was met, the guess first.
+    """
+
+    name: str
+    counted: str
+    modules: tuple[tuple[str, int], ...]
+
+
+def guess(nodes: Iterable[NodeFacts]) -> Guess | None:
     """The module that most top-level tasks share.
 
     Ties go to the first in node order. Without a task at the top the leaf tasks at any
@@ -77,15 +96,20 @@ def guess_workflow(nodes: Iterable[NodeFacts]) -> str | None:
     """
     ordered = sorted(nodes, key=lambda node: natural(node.id))
     parents = {node.parent for node in ordered}
-    for names in (
-        [task.name for node in ordered if not node.parent and (task := task_of(node))],
-        [task.name for node in ordered if node.id not in parents and (task := task_of(node))],
-        [node.launch_plan.name for node in ordered if node.launch_plan],
+    for counted, names in (
+        ("tasks at the top", _task_names(node for node in ordered if not node.parent)),
+        ("leaf tasks", _task_names(node for node in ordered if node.id not in parents)),
+        ("launch plans", [node.launch_plan.name for node in ordered if node.launch_plan]),
     ):
         if names:
             # Counter keeps the order in which it met its keys, and so does most_common.
-            return Counter(module(name) for name in names).most_common(1)[0][0]
+            modules = tuple(Counter(module(name) for name in names).most_common())
+            return Guess(modules[0][0], counted, modules)
     return None
+
+
+def _task_names(nodes: Iterable[NodeFacts]) -> list[str]:
+    return [task.name for node in nodes if (task := task_of(node))]
 
 
 def module(name: str) -> str:

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 
 from flytelineage import dependencies
 from flytelineage.definitions import read_closure
-from flytelineage.dependencies import Dependencies, Seen, expanded, task_graph
+from flytelineage.dependencies import Dependencies, Seen, Wait, expanded, task_graph
 from tests.compiled import branch, compiled, gate, given, launch, promise, sub, task
 
 CLOSURES = Path(__file__).parent.parent.parent / "shared" / "data" / "flyte-closures"
@@ -134,6 +134,40 @@ class TestChains:
         gates = [gate(f"g{i}", "sleep", [f"g{i - 1}" if i else "n0"]) for i in range(2000)]
 
         assert graph(task("n0"), *reversed(gates), task("n1", ["g1999"])) == {"n1": ["n0"]}
+
+
+class TestReasons:
+    ARMS = (sub("n3-n0", "app.inner", x=promise("n1")), task("n3-n1"))
+    CLOSURE = compiled(
+        task("n0"),
+        task("n1", a=given()),
+        task("n2", ["n0"], a=promise("n1"), b=promise("n1", "o1")),
+        branch("n3", ARMS, ["n1", "n2"], c=promise("n0")),
+        subs={"app.inner": [task("m0", a=given("x"))]},
+    )
+
+    def told(self, id):
+        definition = read_closure(self.CLOSURE)
+        found = Dependencies(expanded(definition), definition)
+        waits = list(found.waits(id))
+        assert frozenset().union(*(wait.tasks for wait in waits)) == found.upstream(id)
+        return [wait for wait in waits if wait.tasks]
+
+    def test_each_value_and_each_chain_is_a_reason(self):
+        assert self.told("n2") == [
+            Wait(frozenset({"n1"}), "n1", "o0", "a"),
+            Wait(frozenset({"n1"}), "n1", "o1", "b"),
+            Wait(frozenset({"n0"}), "n0"),
+        ]
+
+    def test_what_something_around_waits_for_is_one_too(self):
+        assert self.told("n3/n3-n0/m0") == [
+            Wait(frozenset({"n1"}), "start-node", "x", "a"),
+            Wait(frozenset({"n0", "n2"})),
+        ]
+
+    def test_node_that_is_not_known_has_none(self):
+        assert self.told("n9") == []
 
 
 class TestWhatRan:
