@@ -1,23 +1,25 @@
 """Adds to a lineage what is known of the data that its execution wrote.
 
-Columns, files, bytes and rows come from declared types, listings and Parquet footers.
-The time for one execution is bounded: what was not reached stays unknown.
+Columns, files, bytes and rows come from declared types, listings, Parquet footers and
+header lines. Requests and time for one execution are bounded, and requests of all its
+datasets run at once: what was not reached stays unknown.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
 
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
-from flytelineage.describe import Description, describe_data
-from flytelineage.entities import Dataset, DatasetId, Lineage, Profile, Storage
+from flytelineage.describe import Description, Found, Lot, Opened, look, open_file
+from flytelineage.entities import Dataset, DatasetId, Lineage, Schema
+from flytelineage.errors import ReadError
 from flytelineage.lineage import MAX_PROBLEMS, Build
-from flytelineage.literals import Reference
-from flytelineage.objects import ObjectReader
+from flytelineage.objects import Reading
 
 
 class Describer(LoggingConfigurable):
@@ -34,68 +36,118 @@ class Describer(LoggingConfigurable):
         """,
     ).tag(config=True)
 
+    max_requests = Integer(
+        10_000,
+        min=1,
+        help="""
+        Requests that describing the data of one execution may send to the object store.
+        A dataset of one Parquet file takes two; of many files see
+        ObjectReader.max_footers. What is over it stays unknown.
+
+        Example: c.Describer.max_requests = 1000
+        """,
+    ).tag(config=True)
+
     max_parts = Integer(
-        16,
+        200,
         min=1,
         help="""
         Pieces of one dataset that are looked at, where a task returned a list or a map
-        of them. With more, rows and bytes stay unknown.
+        of them. With more, rows and bytes stay unknown, and the profile says that it is
+        partial.
 
-        Example: c.Describer.max_parts = 100
+        Example: c.Describer.max_parts = 1000
         """,
     ).tag(config=True)
 
     concurrency = Integer(
-        4,
+        8,
         min=1,
-        max=32,
+        max=64,
         help="""
-        Datasets that are looked at at once.
+        Requests for one execution that are sent at once; ObjectReader.concurrency bounds
+        those of all executions together.
 
-        Example: c.Describer.concurrency = 8
+        Example: c.Describer.concurrency = 16
         """,
     ).tag(config=True)
 
-    def describe(self, build: Build, reader: ObjectReader) -> Lineage:
+    def describe(self, build: Build, reading: Reading) -> Lineage:
         """The lineage with schema, storage and profile of what was written."""
-        lineage = build.lineage
-        if not build.written:
-            return lineage
-        deadline = time.monotonic() + self.max_seconds
-
-        def look(references: Sequence[Reference]) -> list[Description]:
-            return [
-                _describe(reader, reference)
-                for reference in references[: self.max_parts]
-                if time.monotonic() < deadline
-            ]
-
-        ids = list(build.written)
+        if not build.written or self.max_seconds == 0:
+            return build.lineage
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="describe") as pool:
-            found = dict(zip(ids, pool.map(look, build.written.values()), strict=True))
-        return _described(lineage, build, found)
+            work = _Work(pool, time.monotonic() + self.max_seconds)
+            reads = reading.reads(self.max_requests)
+            lots = self._looked(build, reads, work)
+            found = _opened(lots, reads, work)
+        return _described(build.lineage, found)
+
+    def _looked(self, build: Build, reads: Reading, work: _Work) -> dict[DatasetId, Lot]:
+        """The files of every dataset that was reached."""
+        wanted = [
+            (id, reference)
+            for id, references in build.written.items()
+            for reference in references[: self.max_parts]
+        ]
+        pieces: dict[DatasetId, list[Found]] = {}
+        for (id, _), found in work.run(lambda each: look(reads, each[1]), wanted):
+            pieces.setdefault(id, []).append(found)
+        return {id: Lot(tuple(build.written[id]), tuple(found)) for id, found in pieces.items()}
 
 
-def _describe(reader: ObjectReader, reference: Reference) -> Description:
-    return describe_data(
-        reader,
-        reference.uri,
-        format=reference.format,
-        folder=reference.folder,
-        declared=reference.schema,
-    )
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-def _described(
-    lineage: Lineage, build: Build, found: dict[DatasetId, list[Description]]
-) -> Lineage:
+class _Work:
+    """Does many small things at once, until the time is over."""
+
+    def __init__(self, pool: Executor, deadline: float) -> None:
+        self._pool = pool
+        self._deadline = deadline
+
+    def run(self, do: Callable[[T], R], things: Iterable[T]) -> list[tuple[T, R]]:
+        """What came of each thing that was reached, in their order."""
+
+        def in_time(thing: T) -> list[tuple[T, R]]:
+            return [(thing, do(thing))] if time.monotonic() < self._deadline else []
+
+        return [done for each in self._pool.map(in_time, things) for done in each]
+
+
+def _opened(
+    lots: Mapping[DatasetId, Lot], reads: Reading, work: _Work
+) -> dict[DatasetId, Description]:
+    """Every dataset, once the files that say something of it were opened."""
+    opened: dict[DatasetId, dict[str, Opened | ReadError]] = {id: {} for id in lots}
+    limit = reads.reader.max_footers
+    schemas: dict[Schema, Schema] = {}
+
+    def open_one(each: tuple[DatasetId, str]) -> Opened | ReadError:
+        said = open_file(reads, lots[each[0]].format, each[1])
+        if isinstance(said, ReadError):
+            return said
+        # Hundreds of files with thousands of columns mostly say the same.
+        return said._replace(schema=schemas.setdefault(said.schema, said.schema))
+
+    while wanted := [
+        (id, file) for id, lot in lots.items() for file in lot.wanted(opened[id], limit)
+    ]:
+        done = work.run(open_one, wanted)
+        for (id, file), said in done:
+            opened[id][file] = said
+        if len(done) < len(wanted):
+            break  # the time is over
+    return {id: lot.described(opened[id]) for id, lot in lots.items()}
+
+
+def _described(lineage: Lineage, found: Mapping[DatasetId, Description]) -> Lineage:
     datasets = tuple(
-        _with(dataset, found[dataset.id], len(build.written[dataset.id]))
-        if found.get(dataset.id)
-        else dataset
+        _with(dataset, found[dataset.id]) if dataset.id in found else dataset
         for dataset in lineage.datasets
     )
-    problems = dict.fromkeys(p for parts in found.values() for part in parts for p in part.problems)
+    problems = dict.fromkeys(problem for each in found.values() for problem in each.problems)
     return lineage.model_copy(
         update={
             "datasets": datasets,
@@ -104,48 +156,7 @@ def _described(
     )
 
 
-def _with(dataset: Dataset, parts: Sequence[Description], count: int) -> Dataset:
-    """The dataset with what its parts say; sums only when all parts are known."""
-    first = parts[0]
-    schema = next((part.schema for part in parts if part.schema is not None), None)
-    if count == 1:
-        storage, profile = first.storage, first.profile
-    else:
-        whole = len(parts) == count
-        storage = Storage(
-            uri=_parent(part.storage.uri for part in parts),
-            format=first.storage.format if _same(part.storage.format for part in parts) else None,
-            files=_sum(part.storage.files for part in parts) if whole else None,
-            bytes=_sum(part.storage.bytes for part in parts) if whole else None,
-        )
-        rows = _sum(_rows(part) for part in parts) if whole else None
-        profile = Profile(rows=rows, bytes=storage.bytes) if storage.bytes is not None else None
-    return dataset.model_copy(update={"schema_": schema, "storage": storage, "profile": profile})
-
-
-def _rows(part: Description) -> int | None:
-    return part.profile.rows if part.profile else None
-
-
-def _parent(uris: Iterable[str]) -> str:
-    """The longest folder that all URIs lie below."""
-    columns = zip(*(uri.rstrip("/").split("/") for uri in uris), strict=False)
-    common = []
-    for parts in columns:
-        if len(set(parts)) > 1:
-            break
-        common.append(parts[0])
-    return "/".join(common)
-
-
-def _same(values: Iterable[object]) -> bool:
-    return len(set(values)) == 1
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    total = 0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total
+def _with(dataset: Dataset, found: Description) -> Dataset:
+    return dataset.model_copy(
+        update={"schema_": found.schema, "storage": found.storage, "profile": found.profile}
+    )

@@ -267,11 +267,12 @@ class Schema(Value):
     """Columns in their own order.
 
     Attributes:
-        source: `declared` in the task's interface, or `footer` of the Parquet file.
+        source: `declared` in the task's interface, `footer` of the Parquet files, or
+            `header`, the first line of the CSV files.
     """
 
     fields: tuple[Field, ...]
-    source: Literal["declared", "footer"] | None = None
+    source: Literal["declared", "footer", "header"] | None = None
 
 
 class Storage(Value):
@@ -290,11 +291,29 @@ class Storage(Value):
     folder: bool | None = None
 
 
+class Partial(Value):
+    """What was counted of a dataset that was not looked at whole.
+
+    Attributes:
+        files: How many files were opened; `Storage.files` says of how many, if known.
+        rows: Rows in those files; `None` where none was counted.
+    """
+
+    files: int = 0
+    rows: int | None = None
+
+
 class Profile(Value):
-    """Counts over the whole dataset; unknown when only a part was looked at."""
+    """Counts over the whole dataset.
+
+    Attributes:
+        rows, bytes: `None` when not known; never those of a part.
+        partial: What was counted when there was more to count than could be looked at.
+    """
 
     rows: int | None = None
     bytes: int | None = None
+    partial: Partial | None = None
 
 
 class Operation(Value):

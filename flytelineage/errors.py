@@ -56,8 +56,8 @@ class ReadError(FlyteLineageError):
     """An object in an object store could not be read.
 
     Attributes:
-        reason: `missing`, `denied`, `too large`, `not allowed`, `unreadable` (final)
-            or `unavailable` (try again later).
+        reason: `missing`, `denied`, `too large`, `over budget`, `not allowed`,
+            `unreadable` (final) or `unavailable` (try again later).
     """
 
     def __init__(self, reason: str, message: str | None = None) -> None:

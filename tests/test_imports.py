@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "flyte_types": {"entities", "errors"},
     "flytekit_values": {"errors"},
     "literals": {"entities", "errors", "flyte_types", "flytekit_values"},
+    "schemas": {"entities"},
     "sql": {"entities", "errors"},
     "uris": set(),
     "dataset_paths": set(),
@@ -62,7 +63,7 @@ MAY_IMPORT = {
     "collect": MIDDLE,
     "builder": MIDDLE | {"dataset_rules"},
     "parquet": {"entities", "errors"},
-    "describe": WORDS | {"objects", "parquet"},
+    "describe": WORDS | {"objects", "literals", "schemas"},
     "objects": WORDS | {"parquet"},
     "flyteadmin": WORDS | MIDDLE,
     "consult": {"definition_keys", "entities", "facts"},
@@ -96,7 +97,7 @@ SHARED_BY_PLUGS = {"sources.aws"}
 PURE = {
     "entities", "events", "facts", "definition_keys", "consult", "flyte_types", "literals", "uris",
     "flytekit_values",
-    "dataset_paths", "dataset_names", "naming", "flow", "lineage", "scope", "sql", "telling",
+    "dataset_paths", "dataset_names", "naming", "flow", "lineage", "schemas", "scope", "sql", "telling",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""
 

@@ -11,40 +11,26 @@ All failures are `ReadError`s whose reason says what to do next.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 from traitlets import Float, Integer, List, TraitError, Unicode, validate
 from traitlets.config import LoggingConfigurable
 
-from flytelineage import parquet
 from flytelineage.errors import ReadError
 from flytelineage.objects.files import Files
-from flytelineage.objects.opener import (
-    ATTEMPTS,
-    BrokenError,
-    Footer,
-    Listing,
-    Opener,
-    Stat,
-    Tail,
-    about,
-)
-from flytelineage.objects.places import SCHEMES, Place
+from flytelineage.objects.opener import Footer, Listing, Opener, Stat, Tail
+from flytelineage.objects.places import Place
+from flytelineage.objects.reads import Reading, Tally
 from flytelineage.objects.s3 import S3
 
-__all__ = ["Footer", "Listing", "ObjectReader", "Stat", "Tail"]
-
-TAIL_BYTES = 64 << 10
-"""Read from the end of a Parquet file; nearly all footers are shorter."""
+__all__ = ["Footer", "Listing", "ObjectReader", "Reading", "Stat", "Tail", "Tally"]
 
 
-class ObjectReader(LoggingConfigurable):
+class ObjectReader(LoggingConfigurable, Reading):
     """Reads the objects that events and literals refer to.
 
-    Synchronous; all methods may be called by several threads at once. Constructing
-    a reader connects to nothing.
+    Constructing a reader connects to nothing. `reads` gives one that counts by itself,
+    e.g. for one execution; what it reads is counted here, too.
     """
 
     allow = List(
@@ -92,28 +78,30 @@ class ObjectReader(LoggingConfigurable):
     ).tag(config=True)
 
     max_footers = Integer(
-        16,
+        200,
         min=1,
-        max=1000,
-        help="""Up to how many Parquet files of one folder are opened to count its rows.
+        max=10_000,
+        help="""Up to how many Parquet files of one dataset are opened to count its rows.
 
-        Each costs one ranged request of 64 KiB. Of a folder with more files only one is opened,
-        for the schema, and the number of rows stays unknown.
+        Each costs one ranged request of 64 KiB; 200 is what Spark writes unless it is told
+        otherwise. Of a dataset with more files so many are opened, and its profile says that it
+        is partial: the number of rows stays unknown.
 
-        Example: c.ObjectReader.max_footers = 100
+        Example: c.ObjectReader.max_footers = 1000
         """,
     ).tag(config=True)
 
     max_listed = Integer(
-        1000,
+        10_000,
         min=1,
         max=100_000,
         help="""How many objects of one folder are listed; S3 hands out 1,000 per request.
 
-        Of a folder with more, the number of files, of bytes and of rows stays unknown. Raise it
-        when such folders are common and their sizes matter.
+        Of a folder with more, the number of files, of bytes and of rows stays unknown, and its
+        profile says that it is partial. Raise it when such folders are common and their sizes
+        matter.
 
-        Example: c.ObjectReader.max_listed = 10_000
+        Example: c.ObjectReader.max_listed = 50_000
         """,
     ).tag(config=True)
 
@@ -168,12 +156,9 @@ class ObjectReader(LoggingConfigurable):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.requests = 0
-        """Requests that were sent, those of boto3's own retries left out."""
-        self.bytes_read = 0
-        """Bytes of content that came back."""
-        self._counting = threading.Lock()
-        self._gate = threading.BoundedSemaphore(self.concurrency)
+        self.reader = self
+        self.tally = Tally()
+        self.gate = threading.BoundedSemaphore(self.concurrency)
         self._openers: dict[str, Opener] = {"s3": S3(self), "file": Files()}
 
     @validate("allow")
@@ -191,111 +176,7 @@ class ObjectReader(LoggingConfigurable):
         for opener in self._openers.values():
             opener.close()
 
-    # ------------------------------------------------------------------ reading
-
-    def opens(self, uri: str) -> bool:
-        """Whether this is a kind of URI that is opened here, allowed or not."""
-        return uri.startswith("/") or uri.partition("://")[0] in SCHEMES
-
-    def read(self, uri: str, *, limit: int | None = None) -> bytes:
-        """The content of an object of at most `limit` or `max_object_bytes` bytes.
-
-        Raises:
-            ReadError: `missing`, `denied`, `not allowed`, `unreadable` and `too large`
-                are final; `unavailable` may be better later.
-        """
-        opener, place = self._resolve(uri)
-        return self._get(opener, place, None, limit or self.max_object_bytes).data
-
-    def stat(self, uri: str) -> Stat:
-        """Size and time of an object, without reading it.
-
-        Raises:
-            ReadError: As `read`; a prefix is not an object and so `missing`.
-        """
-        opener, place = self._resolve(uri)
-        with self._request():
-            return opener.stat(place)
-
-    def list(self, prefix_uri: str, *, limit: int | None = None) -> Listing:
-        """Objects below a prefix, at most `limit` or `max_listed`; empty when none.
-
-        Raises:
-            ReadError: As `read`.
-        """
-        opener, place = self._resolve(prefix_uri.rstrip("/") + "/")
-        wanted = limit or self.max_listed
-        objects: list[tuple[str, int]] = []
-        following: str | None = ""
-        while following is not None and len(objects) < wanted:
-            with self._request():
-                page, following = opener.page(place, wanted - len(objects), following)
-            objects += page
-        return Listing(tuple(objects), complete=following is None, prefix=str(place))
-
-    def tail(self, uri: str, nbytes: int) -> Tail:
-        """The last bytes of an object: all of it when it is shorter.
-
-        Raises:
-            ReadError: As `read`.
-        """
-        opener, place = self._resolve(uri)
-        return self._get(opener, place, slice(-nbytes, None), nbytes)
-
-    def parquet(self, uri: str) -> Footer:
-        """Schema and rows of a Parquet file, from its footer alone.
-
-        One request, or two where the footer is longer than `TAIL_BYTES`.
-
-        Raises:
-            ReadError: As `read`; `unreadable` also when it is no Parquet file.
-        """
-        opener, place = self._resolve(uri)
-        tail = self._get(opener, place, slice(-TAIL_BYTES, None), TAIL_BYTES)
-        with about(place):
-            wanted = parquet.footer_bytes(tail.data, tail.size, limit=self.max_footer_bytes)
-        data = tail.data[-wanted:]
-        if wanted > len(tail.data):
-            data = self._rest(opener, place, tail, wanted) + tail.data
-        with about(place):
-            content = parquet.read_content(data)
-        return Footer(content.schema, content.rows, tail.size)
-
-    def _rest(self, opener: Opener, place: Place, tail: Tail, wanted: int) -> bytes:
-        """The part of a long footer that stands before the tail."""
-        part = slice(tail.size - wanted, tail.size - len(tail.data))
-        rest = self._get(opener, place, part, part.stop - part.start)
-        if rest.version != tail.version or rest.size != tail.size:
-            raise ReadError("unavailable", f"{place}: it changed while it was being read")
-        return rest.data
-
-    def _get(self, opener: Opener, place: Place, part: slice | None, limit: int) -> Tail:
-        if place.key in ("", "/"):
-            raise ReadError("not allowed", f"{place}: this names no object")
-        for _ in range(ATTEMPTS):
-            with self._request(), suppress(BrokenError):
-                found = opener.get(place, part, limit)
-                self._count(bytes_read=len(found.data))
-                return found
-        raise ReadError("unavailable", f"{place}: the answer broke off {ATTEMPTS} times")
-
-    # ----------------------------------------------------------------- counting
-
-    @contextmanager
-    def _request(self) -> Iterator[None]:
-        """One request: counted, and waiting while `concurrency` others are under way."""
-        with self._gate:
-            self._count(requests=1)
-            yield
-
-    def _count(self, *, requests: int = 0, bytes_read: int = 0) -> None:
-        with self._counting:
-            self.requests += requests
-            self.bytes_read += bytes_read
-
-    # ------------------------------------------------------------------ allowing
-
-    def _resolve(self, uri: str) -> tuple[Opener, Place]:
+    def resolve(self, uri: str) -> tuple[Opener, Place]:
         """What opens a URI, and where it leads if that is allowed.
 
         Raises:

@@ -30,6 +30,7 @@ from flytelineage.entities import (
     Operation,
     Owner,
     Ownership,
+    Partial,
     Pipeline,
     PipelineId,
     Profile,
@@ -671,6 +672,19 @@ def test_an_empty_profile_says_nothing(gms: GmsDouble) -> None:
     tell(gms, [Dataset.of(ORDERS, profile=Profile())])
 
     assert not gms.events
+
+
+def test_counts_of_a_part_are_not_those_of_the_whole(gms: GmsDouble) -> None:
+    """What was counted of a part is left out, of the profile and of the write."""
+    profile = Profile(bytes=70, partial=Partial(files=2, rows=5))
+
+    tell(gms, [Dataset.of(ORDERS, as_of=NOW, profile=profile, operation=WRITTEN)])
+
+    [told] = gms.events[ORDERS_URN, "datasetProfile"].values()
+    [operation] = gms.events[ORDERS_URN, "operation"].values()
+    assert told["sizeInBytes"] == 70
+    assert "rowCount" not in told
+    assert "numAffectedRows" not in operation
 
 
 def test_datasets_only(gms: GmsDouble) -> None:

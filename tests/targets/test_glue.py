@@ -24,6 +24,7 @@ from flytelineage.entities import (
     Operation,
     Owner,
     Ownership,
+    Partial,
     PipelineId,
     Profile,
     Properties,
@@ -362,6 +363,18 @@ class TestRepeating:
 
         parameters = table(glue)["Parameters"]
         assert not {"recordCount", "objectCount", "sizeKey", "averageRecordSize"} & set(parameters)
+
+    def test_counts_of_a_part(self, target: GlueCatalogTarget, glue: Any) -> None:
+        """They are never told for the whole, and the older ones no longer hold."""
+        target.emit(lineage(dataset(profile=Profile(rows=10))))
+
+        partial = Profile(bytes=70, partial=Partial(files=2, rows=5))
+        storage = PARQUET.model_copy(update={"files": 3, "bytes": 70})
+        target.emit(lineage(dataset(storage=storage, profile=partial)))
+
+        parameters = table(glue)["Parameters"]
+        assert not {"recordCount", "averageRecordSize"} & set(parameters)
+        assert (parameters["objectCount"], parameters["sizeKey"]) == ("3", "70")
 
     def test_storage_alone(self, target: GlueCatalogTarget, glue: Any) -> None:
         """Without a schema the table moves and keeps its columns."""

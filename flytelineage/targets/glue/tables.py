@@ -55,6 +55,7 @@ class Wanted:
         columns: At least one.
         location: A folder, with a slash at its end.
         parquet: Whether the format is known to be Parquet.
+        outdated: Whether the data was written again and could not be counted whole.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class Wanted:
     columns: Columns | None = None
     location: str | None = None
     parquet: bool = False
+    outdated: bool = False
     description: str | None = None
     owner: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +103,7 @@ def wanted(
         description=fitting(properties.description or "", 2048) if properties else None,
         owner=fitting(owners.owners[0].id, 255) if owners else None,
         parquet=_is_parquet(dataset),
+        outdated=bool(dataset.profile and dataset.profile.partial),
         parameters=_parameters(dataset, origin, writer),
     )
 
@@ -280,8 +283,9 @@ def _ours(text: str | None, mark: str | None) -> bool:
 
 
 def _merged_parameters(theirs: Mapping[str, str], wanted: Wanted, *, moved: bool) -> dict[str, str]:
-    # Counts of the data at the old place say nothing about the new one.
-    kept = {key: value for key, value in theirs.items() if not (moved and key in _SIZES)}
+    # Counts of older data, or of data at the old place, say nothing about the new one.
+    lost = _SIZES if moved or wanted.outdated else ()
+    kept = {key: value for key, value in theirs.items() if key not in lost}
     parameters = {"compressionType": "none", **kept, **_CONSTANT, **wanted.parameters}
     if wanted.columns:
         parameters[SCHEMA_HASH] = schema_hash(wanted.columns)
