@@ -9,11 +9,11 @@ Source: flyteidl core/compiler.proto, core/workflow.proto, core/tasks.proto.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from flytelineage.errors import ReadError
 from flytelineage.facts import Identifier
@@ -120,6 +120,9 @@ class TaskDefinition:
     entry_point: str = ""
 
 
+_Places: TypeAlias = "Mapping[str, frozenset[str]]"
+
+
 @dataclass(frozen=True)
 class Definition:
     """A compiled workflow with all that it refers to.
@@ -137,26 +140,29 @@ class Definition:
     description: str = ""
 
     @cached_property
-    def multiple(self) -> frozenset[str]:
-        """Names of the tasks that stand at more than one node."""
-        places = self._places(self.primary, {}, 0)
-        return frozenset(name for name, count in places.items() if count > 1)
+    def places(self) -> _Places:
+        """Paths of the nodes at which each task stands, by name; two of them at most.
 
-    def _places(
-        self, graph: Graph, known: dict[Identifier, Counter[str]], depth: int
-    ) -> Counter[str]:
-        """At how many nodes each task stands; more than two are as good as two."""
-        found: Counter[str] = Counter()
+        More would say no more: a task stands at one node, or at several.
+        """
+        return self._places(self.primary, {}, 0)
+
+    def _places(self, graph: Graph, known: dict[Identifier, _Places], depth: int) -> _Places:
+        found: dict[str, set[str]] = defaultdict(set)
+        paths: dict[str, str] = {}
         for node in graph.nodes.values():
+            above = f"{paths[node.arm_of]}/" if node.arm_of in paths else ""
+            path = paths[node.id] = f"{above}{node.id}"
             if node.task:
-                found[node.task.name] += 1
+                found[node.task.name].add(path)
             inner = self.sub_workflows.get(node.workflow) if node.workflow else None
             if inner is None or node.workflow is None or depth > MAX_NESTING:
                 continue
             if node.workflow not in known:
                 known[node.workflow] = self._places(inner, known, depth + 1)
-            found.update(known[node.workflow])
-        return Counter({name: min(count, 2) for name, count in found.items()})
+            for name, below in known[node.workflow].items():
+                found[name].update(f"{path}/{place}" for place in below)
+        return {name: frozenset(sorted(places)[:2]) for name, places in found.items()}
 
 
 def read_closure(data: bytes) -> Definition:

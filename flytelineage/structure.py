@@ -193,7 +193,7 @@ class Structure:
 
     @cached_property
     def paths(self) -> Mapping[str, set[str]]:
-        """The places of each task in this execution, by its Flyte name."""
+        """The places of each task that ran in this execution, by its Flyte name."""
         paths: dict[str, set[str]] = defaultdict(set)
         for node in self.nodes.values():
             if task := naming.task_of(node):
@@ -201,9 +201,12 @@ class Structure:
         return paths
 
     def is_multiple(self, name: str) -> bool:
-        """Whether the task of this Flyte name stands at several nodes."""
-        defined = self.definition is not None and name in self.definition.multiple
-        return defined or len(self.paths.get(name, ())) > 1
+        """Whether the task of this Flyte name stands at several nodes.
+
+        A dynamic node may run a task that also stands in the workflow itself.
+        """
+        defined = self.definition.places.get(name, frozenset()) if self.definition else frozenset()
+        return len(defined | self.paths.get(name, frozenset())) > 1
 
     # ----------------------------------------------------------------- definitions
 

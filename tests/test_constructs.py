@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from flyteidl.core import execution_pb2
+from flyteidl.event import event_pb2
 
+from flytelineage.flyteadmin import FlyteAdmin
+from flytelineage.testing.flyteadmin import FlyteAdminDouble
 from flytelineage.testing.simulator import FolderStorage, Stream
 from flytelineage.testing.simulator.constructs import CONSTRUCTS
 from tests.found import comparable, replay, told
@@ -72,3 +76,47 @@ class TestConstructs:
         bodies = [body for stream in streams for body in stream.bodies("raw")]
 
         assert found(bodies, tmp_path / "a") == true(streams, "guessed_truth")
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+class TestWithFlyteAdmin:
+    @pytest.fixture(autouse=True)
+    def asked(self, name, tmp_path):
+        """The streams of the construct, and a FlyteAdmin that knows what was played."""
+        self.streams = family(CONSTRUCTS[name](FolderStorage(tmp_path / "bucket"), start=START))
+        with FlyteAdminDouble(self.streams) as double:
+            self.admin = FlyteAdmin(
+                endpoint=double.endpoint, insecure=True, requests_per_second=10_000
+            )
+            yield
+            self.admin.close()
+
+    def test_definitions_add_what_events_do_not_say(self, name, tmp_path):
+        """Names, the whole graph, and the tasks of every node."""
+        bodies = [body for stream in self.streams for body in stream.bodies("raw")]
+
+        assert found(bodies, tmp_path / "a", admin=self.admin) == true(self.streams, "admin_truth")
+
+    def test_what_was_lost_on_the_way_is_fetched(self, name, tmp_path):
+        """FlyteAdmin publishes at most once; half of the messages never came."""
+        bodies = [
+            body
+            for number, stream in enumerate(self.streams)
+            for body in stream.without(_lost(number)).bodies("raw")
+        ]
+
+        assert found(bodies, tmp_path / "a", admin=self.admin) == true(self.streams, "admin_truth")
+
+
+def _lost(seed: int):
+    """Every other event, but not the one that ends the execution: it makes it due."""
+    numbers = random.Random(seed)
+    ends = {"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"}
+
+    def lost(event) -> bool:
+        ending = isinstance(event, event_pb2.WorkflowExecutionEvent) and (
+            execution_pb2.WorkflowExecution.Phase.Name(event.phase) in ends
+        )
+        return not ending and numbers.random() < 0.5
+
+    return lost

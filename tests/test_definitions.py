@@ -105,13 +105,13 @@ class TestGraphs:
         once = compiled(sub("n0", "app.inner"), task("n1", name="app.twice"), subs=inner)
         twice = compiled(sub("n0", "app.inner"), sub("n1", "app.inner"), subs=inner)
 
-        assert read_closure(once).multiple == {"app.twice"}
-        assert read_closure(twice).multiple == {"app.twice", "app.once"}
+        assert read_closure(once).places == {"app.twice": {"n0/n0", "n1"}, "app.once": {"n0/n1"}}
+        assert read_closure(twice).places["app.once"] == {"n0/n1", "n1/n1"}
 
     def test_sub_workflow_inside_itself_ends(self):
         data = compiled(sub("n0", "app.inner"), subs={"app.inner": [sub("n0", "app.inner")]})
 
-        assert read_closure(data).multiple == frozenset()
+        assert read_closure(data).places == {}
 
 
 class TestWhatElseIsRead:
