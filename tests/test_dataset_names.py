@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import re
+import sys
 import time
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from traitlets.config import Config
 
 from flytelineage.dataset_names import Decision, Names, dataset_id
 from flytelineage.dataset_rules import rules_of
 from flytelineage.entities import DatasetId
 from tests.test_uris import HEX, QUERY, any_uris
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 NAMES = {
     # Object stores: bucket or container, and path.
@@ -176,6 +183,29 @@ def test_raw_output_is_told_with_its_writer():
     steps = Names().decide(f"s3://lake/data/x9/a1b2-n0-0/{HEX}").steps
 
     assert steps == ("Flyte's raw output of a1b2-n0-0: named by the task that wrote it",)
+
+
+# --------------------------------------------------------------------- in the README
+
+
+def test_the_readme_tells_names_that_are_true():
+    rows = re.findall(r"^\| `([^`]+)`.* \| `(\w+:[^`]+)` \|$", README, re.MULTILINE)
+
+    assert [(uri, str(dataset_id(uri))) for uri, _ in rows] == rows
+    assert len(rows) > 12
+
+
+def test_the_readmes_rules_work(monkeypatch):
+    module = ModuleType("my_rules")
+    module.name_of = lambda uri: None
+    monkeypatch.setitem(sys.modules, "my_rules", module)
+    (code,) = re.findall(r"```python\n(c\.LineageBuilder.*?)```", README, re.DOTALL)
+    config = Config()
+
+    exec(code, {"c": config})
+
+    names = Names(rules_of(config.LineageBuilder.dataset_rules))
+    assert str(names.dataset_id("s3://lake/gold/orders/part-0")) == "glue:gold.orders"
 
 
 # ------------------------------------------------------------------- in general
