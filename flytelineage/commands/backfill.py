@@ -155,8 +155,14 @@ class Backfill(Command):
 
     def _build(self, program: Program, daemon: Daemon) -> bool:
         """Build and deliver until nothing is due, and print how that ended."""
+        store = daemon.store
+        unbuilt = store.unbuilt()
+        ended = store.ended(unbuilt)
+        for execution in unbuilt:  # the oldest first
+            if execution in ended:
+                store.rebuild(execution)  # what an earlier run recorded may still settle
         report = daemon.replay()
-        why = outcome.reasons(daemon.store.status())
+        why = outcome.reasons(store.status())
         paths = {name: getattr(target, "path", "") for name, target in daemon.targets.items()}
         for line in (
             *outcome.told(report, paths, held=not program.emit),
