@@ -389,6 +389,7 @@ class FlyteAdmin(LoggingConfigurable):
 
     def _ask(self, method: str, request: Any, about: str) -> Any:
         self._pace.wait()
+        self.log.debug("Asking FlyteAdmin for %s (%s)", about, method)
         try:
             connection = self._connected()
         except ConfigError as exc:

@@ -31,8 +31,15 @@ class Record:
         request = execution_pb2.WorkflowExecutionGetRequest(id=self._execution_id())
         return self._ask("GetExecution", request, f"the execution {self._id}")
 
-    def nodes(self, parent: str = "") -> Iterator[Any]:
-        """Requests of the nodes inside of `parent`, each with all that is inside of it."""
+    def nodes(self) -> Iterator[Any]:
+        """Requests of all nodes and their attempts, each node before what is inside of it."""
+        yield from self._inside("", set())
+
+    def dynamic(self, node_id: str) -> Any:
+        """The DYNAMIC_RUNNING request of a dynamic node, with its graph."""
+        return self._graph(self._whole_node(self._node_id(node_id)), "")
+
+    def _inside(self, parent: str, seen: set[str]) -> Iterator[Any]:
         from flyteidl.admin import common_pb2, node_execution_pb2
 
         request = node_execution_pb2.NodeExecutionListRequest(
@@ -41,13 +48,12 @@ class Record:
             sort_by=_by("node_id", common_pb2),
         )
         for node in self._pages("ListNodeExecutions", request, "node_executions"):
-            yield from self._node(node, parent)
+            # A list that grows while it is read may show a node twice.
+            if node.id.node_id not in seen:
+                seen.add(node.id.node_id)
+                yield from self._node(node, parent, seen)
 
-    def dynamic(self, node_id: str) -> Any:
-        """The DYNAMIC_RUNNING request of a dynamic node, with its graph."""
-        return self._graph(self._whole_node(self._node_id(node_id)), "")
-
-    def _node(self, node: Any, parent: str) -> Iterator[Any]:
+    def _node(self, node: Any, parent: str, seen: set[str]) -> Iterator[Any]:
         if answers.trimmed(node):
             node = self._whole_node(node.id)
         tasks = list(self._tasks(node)) if answers.may_have_tasks(node) else []
@@ -58,7 +64,7 @@ class Record:
         if node.metadata.is_dynamic:
             yield from self._graphs(node, parent)
         if answers.may_have_children(node, tasks):
-            yield from self.nodes(node.id.node_id)
+            yield from self._inside(node.id.node_id, seen)
 
     def _tasks(self, node: Any) -> Iterator[Any]:
         from flyteidl.admin import common_pb2, task_execution_pb2
