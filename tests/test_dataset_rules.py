@@ -159,7 +159,10 @@ def test_control_characters_of_an_operators_name_are_escaped():
 
 MISTAKES = [
     ({**LAKE, "pattern": "s3://(lake"}, "is no regular expression"),
-    ({**LAKE, "name": "{zone}.{tabel}"}, "{tabel}, which the pattern does not have. Groups: zone"),
+    (
+        {**LAKE, "name": "{zone}.{tables}"},
+        "{tables}, which the pattern does not have. Groups: zone",
+    ),
     ({**LAKE, "name": "{zone.upper}"}, "{zone.upper}, which the pattern does not have"),
     ({**LAKE, "name": "{}"}, "write (?P<table>...) in the pattern"),
     ({**LAKE, "name": "{zone!r}"}, "without ':' and '!'"),
@@ -167,7 +170,7 @@ MISTAKES = [
     ({**LAKE, "name": " "}, "'name' must be a text"),
     ({**LAKE, "name": 7}, "'name' must be a text"),
     ({**LAKE, "platform": "my glue"}, "no name of a platform"),
-    ({**LAKE, "plattform": "glue"}, "'plattform' means nothing: a rule has pattern, platform"),
+    ({**LAKE, "platforms": "glue"}, "'platforms' means nothing: a rule has pattern, platform"),
     ({"platform": "glue", "name": "a"}, "there is no 'pattern'"),
     ({"pattern": "s3://.*", "platform": "glue"}, "neither 'name' nor a group (?P<name>...)"),
     ({**LAKE, "pattern": r"s3a://(?P<zone>.*)(?P<table>.*)"}, "write s3:// instead of s3a://"),
