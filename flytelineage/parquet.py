@@ -26,6 +26,9 @@ MAX_COLUMNS = 10_000
 MAX_DEPTH = 100
 """Levels of a nested column."""
 
+MAX_CHARACTERS = 1 << 20
+"""Of all names, descriptions and time zones of a schema: it is stored, and told on."""
+
 
 class Content(NamedTuple):
     """What the footer says of the file that it ends."""
@@ -98,7 +101,7 @@ def schema_of(columns: pa.Schema) -> Schema:
     """An Arrow schema in the words of the entity model.
 
     Raises:
-        ReadError: More columns than `MAX_COLUMNS`, or deeper than `MAX_DEPTH`.
+        ReadError: More than `MAX_COLUMNS`, `MAX_DEPTH` or `MAX_CHARACTERS` allow.
     """
     builder = _Builder()
     return Schema(fields=tuple(builder.field(column, 1) for column in columns), source="footer")
@@ -109,6 +112,7 @@ class _Builder:
 
     def __init__(self) -> None:
         self._built = 0
+        self._characters = 0
 
     def field(self, column: pa.Field, depth: int, name: str | None = None) -> Field:
         """A column with all that is nested in it."""
@@ -117,16 +121,18 @@ class _Builder:
             raise ReadError("unreadable", f"The schema has more than {MAX_COLUMNS:,} columns")
         if depth > MAX_DEPTH:
             raise ReadError("unreadable", f"The schema is nested deeper than {MAX_DEPTH} levels")
-        kind = _stored(column.type)
-        return Field(
+        built = Field(
             name=column.name if name is None else name,
             type=data_type(column.type),
             nullable=column.nullable,
             description=_description(column),
-            children=tuple(
-                self.field(child, depth + 1, called) for child, called in _children(kind)
-            ),
         )
+        self._characters += len(built.name + (built.type.native or "") + (built.description or ""))
+        if self._characters > MAX_CHARACTERS:
+            raise ReadError("unreadable", f"The schema has more than {MAX_CHARACTERS:,} characters")
+        parts = _children(_stored(column.type))
+        children = tuple(self.field(part, depth + 1, called) for part, called in parts)
+        return built.model_copy(update={"children": children})
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:

@@ -28,14 +28,24 @@ def footer_of(file: bytes) -> bytes:
     return file[-parquet.footer_bytes(file, len(file), limit=1 << 20) :]
 
 
-def forged(schema_elements: int) -> bytes:
-    """A footer whose only column is nested in this many groups."""
-    group = b"\x35\x02\x18\x01a\x15\x02\x00"  # optional group `a` with one child
-    leaf = b"\x15\x02\x25\x02\x18\x01x\x00"  # optional int32 `x`
-    elements = [b"\x48\x01s\x15\x02\x00", *[group] * schema_elements, leaf]
-    count = varint(len(elements))
-    metadata = b"\x15\x02\x19\xfc" + count + b"".join(elements) + b"\x16\x00\x19\x0c\x00"
+GROUP = b"\x35\x02\x18\x01a\x15\x02\x00"  # optional group `a` with one child
+LIST = b"\x35\x02\x18\x01a\x15\x02\x15\x06\x00"  # the same, annotated as a list
+LEAF = b"\x15\x02\x25\x02\x18\x01x\x00"  # optional int32 `x`
+REPEATED = b"\x15\x02\x25\x04\x18\x01x\x00"  # repeated int32 `x`
+REPEATED_GROUP = b"\x35\x04\x18\x05array\x15\x02\x00"  # repeated group `array`
+
+
+def forged(*elements: bytes) -> bytes:
+    """A footer of just this schema, in Thrift's compact protocol."""
+    schema = [b"\x48\x01s\x15\x02\x00", *elements]
+    metadata = b"\x15\x02\x19\xfc" + varint(len(schema)) + b"".join(schema)
+    metadata += b"\x16\x00\x19\x0c\x00"
     return metadata + struct.pack("<I", len(metadata)) + parquet.MAGIC
+
+
+def forged_deep(levels: int) -> bytes:
+    """A footer whose only column is nested in this many groups."""
+    return forged(*[GROUP] * levels, LEAF)
 
 
 def varint(number: int) -> bytes:
@@ -94,6 +104,162 @@ def test_every_arrow_type_has_its_word(arrow: pa.DataType, expected: dict[str, A
     described = parquet.data_type(arrow)
 
     assert described.model_dump(exclude_none=True, exclude={"native"}) == expected
+
+
+def described(field: Field) -> tuple[Any, ...]:
+    """A column in short: kind, parameters, parts."""
+    known = field.type.model_dump(exclude_none=True, exclude={"kind", "native"})
+    return (field.type.kind, known, *((part.name, *described(part)) for part in field.children))
+
+
+WHOLE = {"bits": 8}
+STORED: list[tuple[pa.DataType, tuple[Any, ...]]] = [
+    (pa.null(), ("null", {})),
+    (pa.uint64(), ("uint", {"bits": 64})),
+    (pa.float16(), ("float", {"bits": 16})),
+    (pa.decimal128(38, 10), ("decimal", {"bits": 128, "precision": 38, "scale": 10})),
+    (pa.decimal256(76, 5), ("decimal", {"bits": 256, "precision": 76, "scale": 5})),
+    (pa.large_string(), ("string", {})),
+    (pa.binary(16), ("binary", {})),
+    (pa.uuid(), ("binary", {})),
+    (pa.date32(), ("date", {"bits": 32, "unit": "day"})),
+    (pa.time32("ms"), ("time", {"bits": 32, "unit": "ms"})),
+    (pa.time64("ns"), ("time", {"bits": 64, "unit": "ns"})),
+    (pa.timestamp("s"), ("timestamp", {"unit": "ms"})),  # Parquet has no seconds
+    (pa.timestamp("ns"), ("timestamp", {"unit": "ns"})),
+    (pa.timestamp("us", "UTC"), ("timestamp", {"unit": "us", "zone": "UTC"})),
+    (pa.dictionary(pa.int8(), pa.string()), ("string", {})),
+    (pa.list_(pa.int8()), ("list", {}, ("item", "int", WHOLE))),
+    (pa.large_list(pa.int8()), ("list", {}, ("item", "int", WHOLE))),
+    (pa.list_(pa.int8(), 3), ("list", {}, ("item", "int", WHOLE))),
+    (
+        pa.map_(pa.string(), pa.decimal128(5, 1)),
+        (
+            "map",
+            {},
+            ("key", "string", {}),
+            ("value", "decimal", {"bits": 128, "precision": 5, "scale": 1}),
+        ),
+    ),
+    (
+        pa.struct([("a", pa.list_(pa.struct([("b", pa.timestamp("us", "UTC"))])))]),
+        (
+            "struct",
+            {},
+            (
+                "a",
+                "list",
+                {},
+                ("item", "struct", {}, ("b", "timestamp", {"unit": "us", "zone": "UTC"})),
+            ),
+        ),
+    ),
+]
+"""What was written, and what is stored."""
+
+
+@pytest.mark.parametrize("store_schema", [True, False], ids=["by pyarrow", "by others"])
+@pytest.mark.parametrize(("arrow", "expected"), STORED, ids=[str(kind) for kind, _ in STORED])
+def test_what_a_file_stores(
+    arrow: pa.DataType, expected: tuple[Any, ...], store_schema: bool
+) -> None:
+    """Parquet's own types say the same, where no Arrow schema lies beside them."""
+    file = file_of(pa.table({"c": pa.array([], arrow)}), store_schema=store_schema)
+
+    (column,) = parquet.read_content(footer_of(file)).schema.fields
+
+    assert (column.name, described(column)) == ("c", expected)
+
+
+@pytest.mark.parametrize(
+    ("stored", "zone"), [(True, "Europe/Vienna"), (False, "UTC")], ids=["by pyarrow", "by others"]
+)
+def test_a_time_zone_is_known_to_arrow_alone(stored: bool, zone: str) -> None:
+    """Parquet itself keeps a point in time."""
+    kind = pa.timestamp("us", "Europe/Vienna")
+    file = file_of(pa.table({"at": pa.array([], kind)}), store_schema=stored)
+
+    (column,) = parquet.read_content(footer_of(file)).schema.fields
+
+    assert column.type.zone == zone
+
+
+def test_what_older_writers_called_a_time() -> None:
+    """Spark wrote 96 bits, and some still do."""
+    table = pa.table({"at": pa.array([], pa.timestamp("ns"))})
+    file = file_of(table, use_deprecated_int96_timestamps=True, store_schema=False)
+
+    (column,) = parquet.read_content(footer_of(file)).schema.fields
+
+    assert described(column) == ("timestamp", {"unit": "ns"})
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ([REPEATED], ("list", {}, ("item", "int", {"bits": 32}))),
+        ([LIST, REPEATED], ("list", {}, ("item", "int", {"bits": 32}))),
+        (
+            [LIST, REPEATED_GROUP, LEAF],
+            ("list", {}, ("item", "struct", {}, ("x", "int", {"bits": 32}))),
+        ),
+    ],
+    ids=["not annotated", "two levels", "two levels of structs"],
+)
+def test_lists_of_older_writers(elements: list[bytes], expected: tuple[Any, ...]) -> None:
+    """Parquet had several ways to say it."""
+    (column,) = parquet.read_content(forged(*elements)).schema.fields
+
+    assert described(column) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a.b", "größe", "名前", "a\nb", "a\x00b", "\u202e", " a ", "x" * 5000], ids=ascii
+)
+def test_names_are_told_as_they_are(name: str) -> None:
+    """What a catalogue cannot spell is its target's business."""
+    kind = pa.struct([(name, pa.int8())])
+
+    (column,) = parquet.read_content(
+        footer_of(file_of(pa.table({name: pa.array([], kind)})))
+    ).schema.fields
+
+    assert (column.name, column.children[0].name) == (name, name)
+
+
+def test_two_columns_may_have_one_name() -> None:
+    """Parquet does not mind."""
+    table = pa.Table.from_arrays([pa.array([1]), pa.array(["a"])], ["x", "x"])
+
+    content = parquet.read_content(footer_of(file_of(table)))
+
+    assert [(one.name, one.type.kind) for one in content.schema.fields] == [
+        ("x", "int"),
+        ("x", "string"),
+    ]
+
+
+@pytest.mark.parametrize("columns", [parquet.MAX_COLUMNS, parquet.MAX_COLUMNS + 1])
+def test_as_many_columns_as_allowed(columns: int) -> None:
+    """Ten thousand are read, and one more is refused."""
+    leaves = [LEAF.replace(b"x", b"%x" % (number % 16)) for number in range(columns)]
+    root = b"\x48\x01s\x15" + varint(columns << 1) + b"\x00"
+    footer = forged(*leaves).replace(b"\x48\x01s\x15\x02\x00", root, 1)[:-8]
+    footer += struct.pack("<I", len(footer)) + parquet.MAGIC
+
+    if columns > parquet.MAX_COLUMNS:
+        with pytest.raises(ReadError):
+            parquet.read_content(footer)
+    else:
+        assert len(parquet.read_content(footer).schema.fields) == columns
+
+
+def test_too_long_names_are_refused() -> None:
+    """A footer of megabytes must not become a lineage of megabytes."""
+    columns = [(f"{n}{'x' * 2000}", pa.int8()) for n in range(600)]
+
+    with pytest.raises(ReadError, match="characters"):
+        parquet.schema_of(pa.schema(columns))
 
 
 def test_nested_columns_keep_their_parts() -> None:
@@ -156,14 +322,14 @@ def test_a_length_is_only_a_claim(tail: bytes, reason: str) -> None:
 def test_a_schema_that_is_nested_too_deep_is_refused(depth: int) -> None:
     """It neither overflows the stack of pyarrow nor ours."""
     with pytest.raises(ReadError) as caught:
-        parquet.read_content(forged(depth))
+        parquet.read_content(forged_deep(depth))
 
     assert caught.value.reason == "unreadable"
 
 
 def test_the_forged_schema_is_read_where_it_is_shallow() -> None:
     """The test above fails for its depth, not for its bytes."""
-    (column,) = parquet.read_content(forged(1)).schema.fields
+    (column,) = parquet.read_content(forged_deep(1)).schema.fields
 
     assert (column.name, column.children[0].name) == ("a", "x")
 
