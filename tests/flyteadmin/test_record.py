@@ -84,9 +84,13 @@ def comparable_facts(facts: Facts) -> dict[str, Any]:
 
     Left out are names of nodes, interfaces and the answer itself; whether literals came
     inline; attempts without an event, which Admin alone knows; and the milliseconds
-    between an event and its report.
+    between an event and its report. A branch never says that it is a parent.
     """
-    nodes = {id: plain(node) for id, node in facts.nodes.items()}
+    parents = {node.parent for node in facts.nodes.values()}
+    nodes = {
+        id: plain(replace(node, is_parent=node.is_parent or id in parents))
+        for id, node in facts.nodes.items()
+    }
     return {"phase": facts.phase, "ended_at": facts.ended_at, "error": facts.error, **nodes}
 
 

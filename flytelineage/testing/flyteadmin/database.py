@@ -71,8 +71,18 @@ class Kept:
         self.graphs: dict[str, Any] = {}
 
     def children(self, parent: str) -> list[Any]:
-        """The nodes inside of one, or at the top."""
-        return [node for id, node in self.nodes.items() if self.parents[id] == parent]
+        """The nodes inside of one, or at the top, as lists show them.
+
+        There a node with others inside is a parent, also a branch, which never said so.
+        Source: flyteadmin pkg/repositories/transformers/node_execution.go,
+        FromNodeExecutionModel.
+        """
+        parents = set(self.parents.values())
+        return [
+            _as_parent(node) if id in parents else node
+            for id, node in self.nodes.items()
+            if self.parents[id] == parent
+        ]
 
     def tasks(self, node_id: str) -> list[Any]:
         """The attempts at a node."""
@@ -127,6 +137,13 @@ class Database:
                 id=task.template.id,
                 closure=task_pb2.TaskClosure(compiled_task=task),
             )
+
+
+def _as_parent(node: Any) -> Any:
+    shown = node_execution_pb2.NodeExecution()
+    shown.CopyFrom(node)
+    shown.metadata.is_parent_node = True
+    return shown
 
 
 def _new_execution(stream: Stream, parent: Any) -> Any:
