@@ -37,6 +37,7 @@ class S3Double:
         ranges: The `Range` header of each request for content.
         faults: Answers to give first, in order; each gets the handler.
         etag: Told with each answer.
+        connections: How many were made.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class S3Double:
         self.ranges: list[str | None] = []
         self.faults: list[Callable[[BaseHTTPRequestHandler], None]] = []
         self.etag: Callable[[], str] = lambda: '"1"'
+        self.connections = 0
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.ranges.append(request.headers["Range"])
@@ -112,6 +114,10 @@ def ignore_the_range(request: BaseHTTPRequestHandler) -> None:
 def serving(double: S3Double) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            double.connections += 1
 
         def do_GET(self) -> None:
             double.answer(self)
@@ -667,6 +673,66 @@ def test_threads_share_one_client_and_a_bound(s3: S3Double) -> None:
     assert results == [b"content"] * 40
     assert (reader.requests, reader.bytes_read) == (40, 280)
     assert most <= 2
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_connections_are_used_again(s3: S3Double, threads: int) -> None:
+    """Of hundreds of footers only the first ones wait for a handshake."""
+    reader = ObjectReader(aws_region="us-east-1", concurrency=8)
+    s3.objects["file"] = parquet_file(columns=2)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(reader.parquet, ["s3://bucket/file"] * 50))
+        list(pool.map(reader.stat, ["s3://bucket/file"] * 50))
+    reader.close()
+
+    assert s3.connections <= threads
+
+
+# ----------------------------------------------------------------------- counting
+
+
+def test_requests_are_counted_by_what_they_are_for(s3: S3Double, reader: ObjectReader) -> None:
+    """In the part that asked for them, and in the whole."""
+    s3.objects["key"] = b"content"
+    s3.objects["file"] = parquet_file(columns=2)
+    one, other = reader.reads(), reader.reads()
+
+    one.read("s3://bucket/key")
+    one.head("s3://bucket/key", 3)
+    one.tail("s3://bucket/key", 2)
+    other.stat("s3://bucket/key")
+    other.parquet("s3://bucket/file")
+
+    assert one.tally.requests == {"read": 1, "head": 1, "tail": 1}
+    assert one.bytes_read == 7 + 3 + 2
+    assert other.tally.requests == {"stat": 1, "parquet": 1}
+    assert (reader.requests, reader.bytes_read) == (5, one.bytes_read + other.bytes_read)
+
+
+def test_requests_of_a_part_are_bounded(s3: S3Double, reader: ObjectReader) -> None:
+    """What is refused is neither sent nor counted; parts of parts are bounded by both."""
+    s3.objects["key"] = b"content"
+    part = reader.reads(max_requests=2)
+    small = part.reads(max_requests=1)
+
+    small.read("s3://bucket/key")
+
+    assert reason_of(lambda: small.read("s3://bucket/key")) == "over budget"
+    part.read("s3://bucket/key")
+    large = part.reads(max_requests=9)
+    assert reason_of(lambda: large.read("s3://bucket/key")) == "over budget"
+    assert [each.requests for each in (small, large, part, reader)] == [1, 0, 2, 2]
+    assert len(s3.ranges) == 2
+
+
+def test_the_beginning_of_an_object_is_read_alone(s3: S3Double, reader: ObjectReader) -> None:
+    """All of it where it is shorter."""
+    s3.objects["key"] = b"content"
+
+    assert reader.head("s3://bucket/key", 3) == (b"con", 7, '"1"')
+    assert reader.head("s3://bucket/key", 100).data == b"content"
+    assert s3.ranges[0] == "bytes=0-2"
 
 
 def test_a_reader_connects_to_nothing_until_it_must(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,9 +69,9 @@ class Tally:
         with self._lock:
             if self._limit is not None and self._requests.total() >= self._limit:
                 raise ReadError("over budget", f"over budget: {self._limit:,} requests")
+            if self._within is not None:
+                self._within.request(method)
             self._requests[method] += 1
-        if self._within is not None:
-            self._within.request(method)
 
     def received(self, nbytes: int) -> None:
         """Count content that came back."""
