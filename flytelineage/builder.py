@@ -43,22 +43,21 @@ class LineageBuilder(LoggingConfigurable):
     dataset_rules = DatasetRules(
         help="""
         Your own rules from a URI to the dataset at it, tried in this order before all
-        others. Each is a pattern with named groups, or the dotted path of a function that
-        takes the URI and returns platform and name, or None. Flyte's raw output is never
-        asked for. Decide before the first run: names cannot change later.
+        others. Each is a dict with `pattern`, `platform` and `name`, whose named groups
+        may be used in both, or the dotted path of a function that takes the URI and
+        returns platform and name, or None. Flyte's raw output is never asked for. Decide
+        before the first run: names cannot change later.
 
-        Example: c.LineageBuilder.dataset_rules = [
-            {"pattern": r"s3://lake/(?P<zone>[^/]+)/(?P<table>[^/]+)(/.*)?",
-             "platform": "glue", "name": "{zone}.{table}"}]
+        Example: c.LineageBuilder.dataset_rules = ["my_rules.name_of"]
         """,
     ).tag(config=True)
 
     owner_label = Unicode(
         "",
         help="""
-        The label of executions that names owners, separated by commas, where several. They
-        become owners of the pipeline and its tasks. Labels come with cloud events of
-        version 2 and from FlyteAdmin. Empty: no label does.
+        The label of executions that names owners, with commas between several. They own
+        the pipeline and its tasks. Labels come with cloud events of version 2 and from
+        FlyteAdmin. Empty: no label does.
 
         Example: c.LineageBuilder.owner_label = "team"
         """,

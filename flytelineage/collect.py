@@ -25,7 +25,7 @@ from flytelineage.definitions import Definition, read_schedule, read_workflow
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import ReadError
 from flytelineage.facts import Facts, Literals, NodeFacts
-from flytelineage.flow import Collected, Read
+from flytelineage.flow import Collected, Read, writers
 from flytelineage.lineage import pipeline_key
 from flytelineage.literals import Reference
 from flytelineage.structure import Structure, outcome
@@ -179,6 +179,7 @@ class Collector(LoggingConfigurable):
         locations = registry.locations(sorted(keys))
         places = registry.places(pipeline) if pipeline is not None else None
         origins = {node.origin.execution for node in facts.nodes.values() if node.origin}
+        origins.update(_others(facts, read.values()))
         return Collected(
             pipeline=pipeline,
             name_source=source,
@@ -255,6 +256,18 @@ def _raw_keys(references: Iterable[Reference]) -> Iterable[str]:
         raw = naming.raw_output(reference.uri)
         if raw is not None:
             yield raw.key
+
+
+def _others(facts: Facts, reads: Iterable[Read]) -> Iterable[ExecutionId]:
+    """Other executions that paths of raw output may name."""
+    owners = {
+        raw.owner
+        for read in reads
+        for reference in read.references
+        if (raw := naming.raw_output(reference.uri))
+        and not naming.written_by(raw.owner, facts.execution.name, nodes=facts.nodes)
+    }
+    return (execution for owner in owners for execution in writers(facts.execution, owner))
 
 
 def _to_retire(places: Places, execution: ExecutionId) -> frozenset[str]:

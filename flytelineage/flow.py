@@ -227,14 +227,37 @@ class DataFlow:
             artifacts = self._artifacts(node)
             task = self.task_id(node).local
             for reference, key in self._held(node):
-                if naming.raw_output(reference.uri) is None or key in self.known.locations:
+                raw = naming.raw_output(reference.uri)
+                if raw is None or key in self.known.locations or self._foreign(node, raw.owner):
                     continue
-                if self.fetched(node) and node.origin and node.origin.execution in self.known.seen:
-                    continue
-                named = artifacts.get(reference.variable)
+                named = artifacts.get(reference.variable) or naming.artifact_of(
+                    reference.metadata, self.pipeline
+                )
                 default = naming.task_output(self.pipeline, task, reference.variable)
                 self.locations.setdefault(key, named or default)
         self._adopt()
+
+    def _foreign(self, node: NodeFacts, owner: str) -> bool:
+        """Whether another execution will name what this node holds: one that was seen.
+
+        The cache says where it took a node's outputs from, but not those of single items
+        of a map task. Then the path may name the execution that wrote them.
+        """
+        if self.fetched(node) and node.origin:
+            return node.origin.execution in self.known.seen
+        return not self._mine(owner) and self._names_another(owner)
+
+    def _mine(self, owner: str) -> bool:
+        """Whether a path names a node of this execution."""
+        name = self.facts.execution.name
+        return naming.written_by(owner, name, nodes=self.facts.nodes)
+
+    def _names_another(self, owner: str) -> bool:
+        """Whether a path may name an execution that was seen, other than this one."""
+        return any(
+            other in self.known.seen and other != self.facts.execution
+            for other in writers(self.facts.execution, owner)
+        )
 
     def _artifacts(self, node: NodeFacts) -> Mapping[str, DatasetId]:
         """Names that the task's author gave to its outputs."""
@@ -277,7 +300,8 @@ class DataFlow:
         dataset = self.known.locations.get(raw.key) or self.locations.get(raw.key)
         if dataset is None:
             self.waiting.add(raw.key)
-            if naming.written_by(raw.owner, self.facts.execution.name):
+            named = naming.written_by(raw.owner, self.facts.execution.name)
+            if self._mine(raw.owner) or (named and not self._names_another(raw.owner)):
                 self.orphans.add(raw.key)
         return dataset
 
@@ -390,6 +414,12 @@ class _Level:
             return []
         first = bisect_left(self._ends, self._last_queued[over - 1])
         return self._nodes[first:over] if over - first <= MAX_ORDERED else []
+
+
+def writers(near: ExecutionId, owner: str) -> Iterator[ExecutionId]:
+    """The executions of the same project and domain that a path may name."""
+    for name in naming.possible_writers(owner):
+        yield near.model_copy(update={"name": name})
 
 
 def _key(uri: str) -> str:

@@ -20,12 +20,20 @@ from typing import Any, NamedTuple
 from flytelineage.dataset_names import Decision, Names, dataset_id
 from flytelineage.entities import DatasetId, PipelineId
 from flytelineage.facts import Facts, Identifier, NodeFacts
-from flytelineage.uris import RawOutput, normalised, printable, raw_output, written_by
+from flytelineage.uris import (
+    RawOutput,
+    normalised,
+    possible_writers,
+    printable,
+    raw_output,
+    written_by,
+)
 
 __all__ = [
     "FLYTE", "Decision", "Guess", "NameSource", "Names", "RawOutput", "artifact_of", "artifacts",
     "dataset_id", "guess", "guess_workflow", "module", "natural", "normalised", "pipeline_id",
-    "pipeline_name", "raw_output", "short", "task_of", "task_output", "written_by",
+    "pipeline_name", "possible_writers", "raw_output", "short", "task_of", "task_output",
+    "written_by",
 ]  # fmt: skip
 
 FLYTE = "flyte"

@@ -321,6 +321,18 @@ def written_by(
     return nodes is None or _begins_with(rest, nodes)
 
 
+def possible_writers(owner: str) -> tuple[str, ...]:
+    """Names of the executions that the owner part of a raw-output path may name.
+
+    Names may hold dashes, and so may node ids: each beginning could be one. A hash names
+    nobody.
+    """
+    if len(owner) > _LONGEST_OWNER or not owner.rpartition("-")[2].isdigit():
+        return ()
+    parts = owner.split("-")[:-1]
+    return tuple("-".join(parts[:count]) for count in range(1, len(parts)))
+
+
 def _attempt(owner: str, prefix: str) -> bool:
     return owner.startswith(prefix) and owner[len(prefix) :].isdigit()
 

@@ -797,3 +797,36 @@ class TestWhatFlyteAdminAdds:
         assert [o.id for o in both.lineage.pipelines[0].ownership.owners] == [
             "ada", "grace", "robot",
         ]  # fmt: skip
+
+
+class TestWhoWrote:
+    """Items of a map task come from the cache one by one, and no event says from where."""
+
+    def test_data_whose_path_names_another_execution_waits_for_that(self):
+        """It holds it as its output, but it did not write it."""
+        data = raw("n1", execution="older")
+
+        built = build(facts(node("n0", "each")), {}, {"n0": holds(o0=data)}, seen={OTHER})
+
+        assert io_of(built)["each"] == ([], [], [])
+        assert len(built.waiting) == 1
+        assert not built.lineage.partial
+
+    def test_who_was_never_seen_will_never_name_it(self):
+        data = raw("n1", execution="older")
+
+        built = build(facts(node("n0", "each")), {}, {"n0": holds(o0=data)})
+
+        assert io_of(built)["each"] == ([], [flyte("each")], [])
+
+    def test_execution_whose_name_begins_alike_is_another(self):
+        """`a1b2-2-n0-0` may be of node `2-n0`, or of execution `a1b2-2`."""
+        data = raw("n0", execution="a1b2-2")
+        other = OTHER.model_copy(update={"name": "a1b2-2"})
+        found = facts(node("n0", "use"))
+
+        mine = build(found, {"n0": holds(df=data)})
+        others = build(found, {"n0": holds(df=data)}, seen={other})
+
+        assert (mine.lineage.partial, others.lineage.partial) == (True, False)
+        assert mine.waiting == others.waiting != frozenset()
