@@ -7,9 +7,25 @@ what flytelineage finds can be held against it.
 """
 
 from flytelineage.testing.simulator.compiled import compile_workflow
-from flytelineage.testing.simulator.execution import Attempt, Execution
+from flytelineage.testing.simulator.constructs import CONSTRUCTS
+from flytelineage.testing.simulator.execution import Execution
+from flytelineage.testing.simulator.kinds import (
+    File,
+    Folder,
+    Frame,
+    Kind,
+    ListOf,
+    MapOf,
+    Offloaded,
+    OptionalOf,
+    Primitive,
+    Produced,
+    Record,
+    Same,
+)
 from flytelineage.testing.simulator.samples import samples, simulate_samples
 from flytelineage.testing.simulator.simulate import simulate
+from flytelineage.testing.simulator.steps import Attempt
 from flytelineage.testing.simulator.storage import (
     FolderStorage,
     MemoryStorage,
@@ -23,32 +39,22 @@ from flytelineage.testing.simulator.workflows import (
     Binding,
     Branch,
     Dynamic,
-    File,
-    Folder,
-    Frame,
     Gate,
     Input,
-    Kind,
     LaunchPlan,
-    ListOf,
-    MapOf,
     MapTask,
     Node,
-    Offloaded,
-    OptionalOf,
     Outcome,
     Output,
-    Primitive,
-    Produced,
-    Record,
-    Same,
     Taken,
     Task,
     Workflow,
+    Written,
     single_task,
 )
 
 __all__ = [
+    "CONSTRUCTS",
     "DELIVERIES",
     "ENCODINGS",
     "Attempt",
@@ -86,6 +92,7 @@ __all__ = [
     "Task",
     "Truth",
     "Workflow",
+    "Written",
     "compile_workflow",
     "samples",
     "simulate",

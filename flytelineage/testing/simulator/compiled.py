@@ -18,6 +18,12 @@ from flyteidl.core import (
     workflow_pb2,
 )
 
+from flytelineage.testing.simulator.kinds import (
+    Kind,
+    ListOf,
+    Offloaded,
+    Produced,
+)
 from flytelineage.testing.simulator.literals import (
     FastLiterals,
     HexNames,
@@ -31,14 +37,10 @@ from flytelineage.testing.simulator.workflows import (
     Dynamic,
     Gate,
     Input,
-    Kind,
     LaunchPlan,
-    ListOf,
     MapTask,
     Node,
-    Offloaded,
     Output,
-    Produced,
     Task,
     Workflow,
     kind_of,

@@ -11,18 +11,21 @@ pkg/controller/workflow/executor.go.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from flyteidl.core import identifier_pb2
 
+from flytelineage.testing.simulator.attempts import take_over
 from flytelineage.testing.simulator.compiled import (
     launch_plan_identifier,
     short_name,
     task_of,
 )
-from flytelineage.testing.simulator.kernel import Failure, Kernel, Process, Watch
+from flytelineage.testing.simulator.kernel import Kernel, Process, Watch
+from flytelineage.testing.simulator.kinds import (
+    Kind,
+)
 from flytelineage.testing.simulator.literals import seeded
 from flytelineage.testing.simulator.reports import (
     Data,
@@ -33,10 +36,20 @@ from flytelineage.testing.simulator.reports import (
     task_identifier,
     unique_id,
 )
+from flytelineage.testing.simulator.scripts import script
+from flytelineage.testing.simulator.steps import (
+    Attempt,
+    Ended,
+    Job,
+    NodeFailed,
+    Phase,
+    Scope,
+    Skipped,
+    Steps,
+)
 from flytelineage.testing.simulator.values import Literals, Settings, Values
 from flytelineage.testing.simulator.workflows import (
     Binding,
-    Kind,
     LaunchPlan,
     MapTask,
     Node,
@@ -44,78 +57,6 @@ from flytelineage.testing.simulator.workflows import (
     Task,
     Workflow,
 )
-
-Steps: TypeAlias = "Generator[int | Sequence[Process] | Watch, None, Literals]"
-Phase: TypeAlias = Literal["SUCCEEDED", "FAILED", "ABORTED", "RUNNING"]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt at a node that runs a task; a node that was taken over has one.
-
-    Attributes:
-        path: The node's; of an item of an array node, that node's.
-        phase: How it ended; of a node's last attempt, how the node did.
-        cached: Whether the cache answered.
-    """
-
-    path: str
-    node_id: str
-    number: int
-    task: str
-    phase: str
-    cached: bool = False
-
-
-@dataclass(frozen=True)
-class Scope:
-    """A graph that runs: of the workflow, a sub-workflow, a branch, a dynamic node.
-
-    Attributes:
-        abandoned: Whether the attempt of the parent that it belongs to will fail.
-        results, processes: By spec id.
-    """
-
-    workflow: Workflow
-    inputs: Literals
-    parent: Place | None = None
-    dynamic: bool = False
-    abandoned: bool = False
-    results: dict[str, Literals] = field(default_factory=dict)
-    processes: dict[str, Process] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A node that is about to run: where it stands, what it is given, how it fares."""
-
-    scope: Scope
-    place: Place
-    node: Node
-    inputs: Literals
-    outcome: Outcome
-
-
-class NodeFailed(Failure):
-    """A node failed or timed out; `more` are further fields of its event."""
-
-    def __init__(self, place: Place, phase: str, error: Any = None, **more: Any) -> None:
-        super().__init__(phase)
-        self.place, self.phase, self.more = place, phase, more
-        self.error = error or error_of("TimeoutExpired", "The node timed out", "SYSTEM")
-        self.reported = error
-
-
-class Skipped(Failure):
-    """A node did not run, since one upstream of it failed."""
-
-
-class Ended(Exception):
-    """The whole execution ends here, or is looked at while it runs."""
-
-    def __init__(self, phase: Phase) -> None:
-        super().__init__(phase)
-        self.phase = phase
 
 
 def ending(workflow: Workflow, outcomes: Mapping[str, Outcome], phase: Phase) -> dict[str, Outcome]:
@@ -169,6 +110,7 @@ class Execution:
         )
         self.inputs = {name: self.values.literal(kind) for name, kind in inputs.items()}
         self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._last: dict[str, int] = {}
         self._active: dict[str, Place] = {}
         self._numbers = seeded(settings.seed, workflow.project, workflow.domain, name)
         base = f"{workflow.project}-{workflow.domain}-{name}"
@@ -187,6 +129,10 @@ class Execution:
     def attempts(self) -> list[Attempt]:
         """In the order in which they first ended."""
         return list(self._attempts.values())
+
+    def last_attempt(self, node_id: str) -> Attempt | None:
+        """The latest one at a node."""
+        return self._attempts.get((node_id, self._last.get(node_id, 0)))
 
     @property
     def seconds(self) -> float:
@@ -275,8 +221,6 @@ class Execution:
 
     def node(self, scope: Scope, node: Node) -> Steps:
         """Run one node of a graph."""
-        from flytelineage.testing.simulator.scripts import take_over
-
         place = self.place(scope, node.id, node)
         self.interfaces[place.id] = (node, scope.workflow)
         inputs = self.resolve(node.inputs, scope)
@@ -290,8 +234,6 @@ class Execution:
 
     def play(self, job: Job) -> Steps:
         """Queue a node, run its script, and say so if it fails."""
-        from flytelineage.testing.simulator.scripts import script
-
         place = job.place
         self._active[place.id] = place
         self.reports.node(place, "QUEUED", inputs=job.inputs)
@@ -372,6 +314,7 @@ class Execution:
         """Remember how an attempt ended; of the last one the node's word is final."""
         place.started = False
         if place.task:
+            self._last[place.id] = place.attempt
             self._attempts[place.id, place.attempt] = Attempt(
                 place.path, place.id, place.attempt, place.task.name, phase, cached
             )

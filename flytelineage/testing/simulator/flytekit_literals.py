@@ -15,9 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Optional
 
-from flytelineage.testing.simulator.literals import HexNames, contents, literal_type, table
-from flytelineage.testing.simulator.storage import Storage
-from flytelineage.testing.simulator.workflows import (
+from flytelineage.testing.simulator.kinds import (
     File,
     Folder,
     Frame,
@@ -28,6 +26,8 @@ from flytelineage.testing.simulator.workflows import (
     Primitive,
     Record,
 )
+from flytelineage.testing.simulator.literals import HexNames, contents, literal_type, table
+from flytelineage.testing.simulator.storage import Storage
 
 
 class FlytekitLiterals:

@@ -15,8 +15,7 @@ from typing import Any, Protocol
 
 from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 
-from flytelineage.testing.simulator.storage import Storage
-from flytelineage.testing.simulator.workflows import (
+from flytelineage.testing.simulator.kinds import (
     ColumnType,
     File,
     Folder,
@@ -31,6 +30,7 @@ from flytelineage.testing.simulator.workflows import (
     Record,
     Same,
 )
+from flytelineage.testing.simulator.storage import Storage
 
 LITERAL_MAP = literals_pb2.LiteralMap
 _SIMPLE = {"int": "INTEGER", "float": "FLOAT", "str": "STRING", "bool": "BOOLEAN"}

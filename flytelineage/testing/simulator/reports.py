@@ -24,7 +24,9 @@ from flyteidl.core import (
 from flyteidl.event import event_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from flytelineage.testing.simulator.workflows import Task
+from flytelineage.testing.simulator.workflows import (
+    Task,
+)
 
 PRODUCER = "propeller"
 Error = execution_pb2.ExecutionError

@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from flytelineage.testing.simulator.execution import Phase
+from flytelineage.testing.simulator.kinds import (
+    File,
+    Folder,
+    Frame,
+    Kind,
+    ListOf,
+    Primitive,
+    Record,
+)
 from flytelineage.testing.simulator.simulate import simulate
+from flytelineage.testing.simulator.steps import Phase
 from flytelineage.testing.simulator.storage import Storage
 from flytelineage.testing.simulator.stream import Stream
 from flytelineage.testing.simulator.workflows import (
     Branch,
     Dynamic,
-    File,
-    Folder,
-    Frame,
     Input,
-    Kind,
-    ListOf,
     MapTask,
     Node,
     Outcome,
     Output,
-    Primitive,
-    Record,
     Taken,
     Task,
     Workflow,

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from flytelineage.testing.simulator.execution import Execution, Phase, ending
+from flytelineage.testing.simulator.execution import Execution, ending
+from flytelineage.testing.simulator.kinds import (
+    Kind,
+)
+from flytelineage.testing.simulator.steps import Phase
 from flytelineage.testing.simulator.storage import Storage
+from flytelineage.testing.simulator.story import Story, given
 from flytelineage.testing.simulator.stream import Stream
-from flytelineage.testing.simulator.truth import Story, given
 from flytelineage.testing.simulator.values import Settings
-from flytelineage.testing.simulator.workflows import Kind, Outcome, Workflow
+from flytelineage.testing.simulator.workflows import (
+    Outcome,
+    Workflow,
+)
 
 
 def simulate(
@@ -80,6 +87,7 @@ def _stream(
     for path, child in execution.children.items():
         story.children[path].seen.update(child.places)
         story.children[path].told.update(child.told)
+        story.children[path].execution = child.name
     children = tuple(
         _stream(child, story.children[path], principal, labels)
         for path, child in execution.children.items()

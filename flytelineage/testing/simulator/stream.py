@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timezone
 from typing import Any, Literal, TypeAlias
@@ -24,10 +24,17 @@ from flytelineage.testing.simulator.compiled import (
     workflow_interface,
 )
 from flytelineage.testing.simulator.execution import Execution
+from flytelineage.testing.simulator.kinds import (
+    Produced,
+)
 from flytelineage.testing.simulator.literals import seeded
 from flytelineage.testing.simulator.reports import task_identifier
-from flytelineage.testing.simulator.truth import Knowledge, Story, Truth
-from flytelineage.testing.simulator.workflows import Produced, Taken, output_kinds
+from flytelineage.testing.simulator.story import Story
+from flytelineage.testing.simulator.truth import Knowledge, Teller, Truth
+from flytelineage.testing.simulator.workflows import (
+    Taken,
+    output_kinds,
+)
 
 Encoding: TypeAlias = Literal["raw", "v1", "v2"]
 Delivery: TypeAlias = Literal["sns", "raw"]
@@ -74,7 +81,7 @@ class Stream:
         return self._truth("admin")
 
     def _truth(self, known: Knowledge) -> Truth:
-        return self.story.tell(self.execution.phase, self.execution.attempts, known)
+        return Teller(self.story, known).tell(self.execution.phase, self.execution.attempts)
 
     def family(self) -> Iterator[Stream]:
         """The stream, and those of all executions that it started."""
@@ -140,14 +147,34 @@ class Stream:
         kept = (request for request in self.requests if not lost(request.event))
         return replace(self, requests=tuple(kept))
 
+    def flooded(self, events: int) -> Iterator[Any]:
+        """The same messages among so many, made one by one, that tell nothing new.
+
+        The others say again and again that an attempt still runs, each with a version of
+        its own, so that they are as many different events of as few nodes.
+
+        Args:
+            events: How many come out in all; at least as many as there are.
+        """
+        running = [id(request) for request in self.requests if _is_running(request)]
+        more, rest = divmod(max(0, events - len(self.requests)), max(1, len(running)))
+        extra = {key: more + (at < rest) for at, key in enumerate(running)}
+        for request in self.requests:
+            yield request
+            yield from _still_running(request, extra.get(id(request), 0))
+
     # ------------------------------------------------------------------- bodies
 
     def bodies(self, encoding: Encoding = "raw", delivery: Delivery = "sns") -> list[str]:
         """Bodies of SQS messages, in the order of publication."""
-        return [
-            self._body(request, number, encoding, delivery)
-            for number, request in enumerate(self.requests)
-        ]
+        return list(self.encoded(self.requests, encoding, delivery))
+
+    def encoded(
+        self, requests: Iterable[Any], encoding: Encoding = "raw", delivery: Delivery = "sns"
+    ) -> Iterator[str]:
+        """Bodies of some of its messages, made one by one."""
+        for number, request in enumerate(requests):
+            yield self._body(request, number, encoding, delivery)
 
     def mixed(self, seed: int) -> list[str]:
         """Bodies in all encodings and deliveries: each message in one or two of them."""
@@ -246,16 +273,38 @@ class Stream:
     def _enrich_node(self, outer: Any) -> None:
         """The latest attempt and its task's interface; a cache hit had no attempt."""
         node_id = outer.raw_event.id.node_id
-        ran = [a for a in self.execution.attempts if a.node_id == node_id and not a.cached]
-        if not ran:
+        attempt = self.execution.last_attempt(node_id)
+        # Where the items of an array speak for themselves it has no attempt.
+        if (
+            attempt is None
+            or attempt.cached
+            or (outer.raw_event.is_array and outer.raw_event.is_parent)
+        ):
             return
         node, workflow = self.execution.interfaces[node_id]
         task = task_of(node)
         found = outer.task_exec_id
         found.task_id.CopyFrom(task_identifier(task, workflow.project, workflow.domain))  # type: ignore[arg-type]
         found.node_execution_id.CopyFrom(outer.raw_event.id)
-        found.retry_attempt = ran[-1].number
+        found.retry_attempt = attempt.number
         outer.output_interface.CopyFrom(task_interface(node, workflow))
+
+
+def _is_running(request: Any) -> bool:
+    of_attempt = request.event.DESCRIPTOR.name == "TaskExecutionEvent"
+    return of_attempt and _phase(request.event) == "RUNNING"
+
+
+def _still_running(request: Any, times: int) -> Iterator[Any]:
+    """The same word of an attempt, in further versions.
+
+    They start far above those that propeller itself comes to.
+    """
+    for number in range(times):
+        again = type(request)()
+        again.CopyFrom(request)
+        again.event.phase_version = 1000 + number
+        yield again
 
 
 def _event_id(event: Any) -> str:

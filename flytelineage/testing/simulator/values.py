@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from flytelineage.testing.simulator.flytekit_literals import FlytekitLiterals
+from flytelineage.testing.simulator.kinds import (
+    Kind,
+    Offloaded,
+    Primitive,
+    Produced,
+)
 from flytelineage.testing.simulator.literals import (
     LITERAL_MAP,
     FastLiterals,
@@ -23,11 +29,7 @@ from flytelineage.testing.simulator.storage import Storage
 from flytelineage.testing.simulator.workflows import (
     Binding,
     Input,
-    Kind,
-    Offloaded,
     Output,
-    Primitive,
-    Produced,
     Task,
     Workflow,
     Written,
