@@ -46,9 +46,9 @@ class Description(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What a file says of itself; `rows` is `None` where its format does not tell."""
+    """What a file says of itself; `None` where it does not tell."""
 
-    schema: Schema
+    schema: Schema | None
     rows: int | None
 
 
@@ -181,18 +181,17 @@ def open_file(reading: Reading, format: str | None, file: str) -> Opened | ReadE
     """Columns and rows of a file; one of unknown format is tried as Parquet."""
     try:
         if format == "csv":
-            return Opened(_header(file, reading.head(file, HEADER_BYTES)), None)
+            return Opened(_header(reading.head(file, HEADER_BYTES)), None)
         footer = reading.parquet(file)
     except ReadError as exc:
         return exc
-    return Opened(footer.schema, footer.rows)
+    return Opened(footer.schema if footer.schema.fields else None, footer.rows)
 
 
-def _header(file: str, beginning: Tail) -> Schema:
+def _header(beginning: Tail) -> Schema | None:
     """The columns that the first line of a CSV file names: texts, all of them.
 
-    Raises:
-        ReadError: `unreadable`: there is no whole line of names.
+    `None` where there is no whole line of names: a table may have no columns.
     """
     try:
         # The end of what was read may cut a character, so this must not decode at once.
@@ -200,13 +199,11 @@ def _header(file: str, beginning: Tail) -> Schema:
         lines = io.StringIO(text, newline="")
         names = next(csv.reader(lines, strict=True), [])
     except (csv.Error, ValueError):
-        names = []
-    else:
-        all_read = len(beginning.data) == beginning.size
-        if lines.tell() == len(text) and not (all_read or text.endswith("\n")):
-            names = []  # the line goes on
-    if not any(names) or len(names) > MAX_COLUMNS:
-        raise ReadError("unreadable", f"{file}: it does not begin with a line of names")
+        return None
+    all_read = len(beginning.data) == beginning.size
+    goes_on = lines.tell() == len(text) and not (all_read or text.endswith("\n"))
+    if goes_on or not any(names) or len(names) > MAX_COLUMNS:
+        return None
     kind = DataType(kind="string")
     return Schema(fields=tuple(Field(name=name, type=kind) for name in names), source="header")
 
@@ -295,7 +292,7 @@ class Lot:
         )
         problems = (*(piece.problem for piece in self.found), *map(str, refused))
         return Description(
-            schema=self._declared or united(each.schema for each in told),
+            schema=self._declared or united(each.schema for each in told if each.schema),
             storage=storage,
             profile=self._profile(format, size, told),
             problems=tuple(dict.fromkeys(filter(None, problems))),

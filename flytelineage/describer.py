@@ -126,7 +126,7 @@ def _opened(
 
     def open_one(each: tuple[DatasetId, str]) -> Opened | ReadError:
         said = open_file(reads, lots[each[0]].format, each[1])
-        if isinstance(said, ReadError):
+        if isinstance(said, ReadError) or said.schema is None:
             return said
         # Hundreds of files with thousands of columns mostly say the same.
         return said._replace(schema=schemas.setdefault(said.schema, said.schema))

@@ -76,6 +76,18 @@ def test_a_folder_of_parquet(reader: ObjectReader, tmp_path: Path) -> None:
     assert found.problems == ()
 
 
+def test_a_table_without_columns_has_no_schema(reader: ObjectReader, tmp_path: Path) -> None:
+    """Empty would erase what a catalogue knows."""
+    (tmp_path / "t").mkdir()
+    pq.write_table(pa.table({}), tmp_path / "t" / "00000")
+
+    found = describe_data(reader, f"{tmp_path}/t", format="parquet")
+
+    assert found.schema is None
+    assert found.profile is not None
+    assert (found.profile.rows, found.problems) == (0, ())
+
+
 def test_bookkeeping_is_not_data(reader: ObjectReader, tmp_path: Path) -> None:
     """Spark leaves marks and checksums; a partition may begin with an underscore."""
     write(tmp_path / "t" / "_day=1" / "part-0.snappy.parquet", rows=2)
@@ -320,14 +332,14 @@ def test_the_names_of_csv_columns(
     ids=["no names", "an empty name", "latin-1", "open quote", "endless", "cut", "compressed"],
 )
 def test_a_line_that_is_none_of_names(reader: ObjectReader, tmp_path: Path, content: bytes) -> None:
-    """Columns stay unknown, and what was read is not shown."""
+    """Columns stay unknown, and nobody is asked to solve that."""
     uri = csv_dataset(tmp_path / "t", content)
 
     found = describe_data(reader, uri, format="csv")
 
     assert found.schema is None
     assert found.profile == Profile(bytes=len(content))
-    assert found.problems == (f"file://{uri}/.csv: it does not begin with a line of names",)
+    assert found.problems == ()
 
 
 @pytest.mark.parametrize(
