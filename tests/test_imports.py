@@ -124,6 +124,8 @@ OWNERS = {
     "flytekit": {"flyteadmin", "objects", "testing"},
     "sqlglot": {"sql"},
     "prometheus_client": {"web", "metrics"},
+    "grpc": {"flyteadmin", "testing"},
+    "requests": {"flyteadmin", "targets.datahub"},
     "moto": {"testing"},
 }
 """Library -> the only rooms and plugs that may import it."""
@@ -366,6 +368,7 @@ def test_capture_needs_only_the_standard_library() -> None:
     "wanted",
     [
         pytest.param(["flytelineage.app"], id="application"),
+        pytest.param(["flytelineage.flyteadmin"], id="flyteadmin"),
         pytest.param(sorted(filter(holds_traits, filter(plug_of, trees()))), id="plugins"),
     ],
 )
