@@ -23,6 +23,12 @@ c = get_config()  # noqa: F821 - given by traitlets
 # it before the first run, it cannot be changed later.
 # c.FlyteLineage.instance = "emea"
 
+# True names of workflows, exact edges and lost events; without it names may be guessed.
+# The user may read only; what is left out is taken from flytekit's own configuration.
+# c.FlyteAdmin.endpoint = "dns:///flyte.example.com"
+# c.FlyteAdmin.client_id = "flytelineage"
+# c.FlyteAdmin.client_secret = "env:FLYTE_SECRET"
+
 # ------------------------------------------------------------------ where lineage goes
 
 # Names of installed targets: file, datahub, glue; or dotted paths to classes.

@@ -18,8 +18,8 @@ Subject = Literal["identity", "end", "workflow", "launch_plan", "closure", "node
 """What a question is about.
 
 `identity`: which workflow ran. `end`: whether it ended after all. `closure`: what a
-dynamic node made. `nodes`: all that happened in it. `origin`: another execution, whose
-outputs it took over, as a whole.
+dynamic node made. `nodes`: all that happened in it. `origin`: all of another execution
+that wrote what a node gave: from the cache, before a recovery, or as its child.
 """
 
 
@@ -92,7 +92,9 @@ def _lacks_closure(node: NodeFacts) -> bool:
 
 
 def _origins(facts: Facts) -> Iterator[Question]:
-    """Executions whose outputs it took over: from the cache, or because it recovers them."""
-    found = {node.origin.execution for node in facts.nodes.values() if node.origin}
+    """Executions that wrote what its nodes gave; they ended before, or it would not have."""
+    done = [node for node in facts.nodes.values() if node.succeeded]
+    found = {node.origin.execution for node in done if node.origin}
+    found |= {node.child for node in done if node.child}
     for execution in sorted(found - {facts.execution}, key=str):
         yield about("origin", execution)

@@ -22,6 +22,8 @@ import flytelineage
 from flytelineage import options
 from flytelineage.app import FlyteLineage
 from flytelineage.commands import COMMANDS
+from flytelineage.errors import AdminUnavailable, ConfigError
+from flytelineage.flyteadmin import FlyteAdmin
 from flytelineage.options import MASK, SOURCES, TARGETS, Secret
 from flytelineage.sources import Message, Source
 from flytelineage.targets import Rejection, Target
@@ -61,6 +63,14 @@ class Catalogue(Target):
 
     def check(self) -> None:
         raise RuntimeError(f"bad header {self.token.reveal()}")
+
+
+def unavailable(admin: FlyteAdmin) -> None:
+    raise AdminUnavailable("it sleeps")
+
+
+def misconfigured(admin: FlyteAdmin) -> None:
+    raise ConfigError("set FlyteAdmin.client_id")
 
 
 IDLE = f"--FlyteLineage.source={__name__}.Idle"
@@ -298,7 +308,10 @@ MISTAKES = {
     "instance": ("--FlyteLineage.instance=a.b", "FlyteLineage.instance: it is a part of ids"),
     "two values": ("--FlyteLineage.instance=a --FlyteLineage.instance=b", "takes one value"),
     "no value": ("--sqs-queue", "expected one argument"),
-    "command": ("statsu", "There is no command 'statsu'. Did you mean 'status'? Commands: backfill, check"),
+    "command": (
+        "statsu",
+        "There is no command 'statsu'. Did you mean 'status'? Commands: backfill, check",
+    ),
     "command in the wrong place": ("--sqs-queue q replay", "Write the command first"),
 }
 
@@ -500,6 +513,42 @@ class TestDaemon:
         assert f"through SQLite {tmp_path}/flytelineage.sqlite3 to file" in start
         assert "guessed" in start
         assert (tmp_path / "flytelineage.sqlite3").exists()
+
+    def test_with_a_flyteadmin(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is asked for names; that it is away stops nobody, and is said."""
+        monkeypatch.setattr(FlyteAdmin, "check", unavailable)
+
+        ended = run(IDLE, "--sqs-queue=q", "--FlyteAdmin.endpoint=flyte.example.com")
+
+        assert ended.code == 0
+        assert "FlyteAdmin is away, will ask again: it sleeps" in ended.err
+        assert "FlyteAdmin at flyte.example.com is asked for names" in ended.err
+        assert "guessed" not in ended.err
+
+    def test_a_flyteadmin_that_can_never_work(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Names told meanwhile would be wrong for good, so it does not start."""
+        monkeypatch.setattr(FlyteAdmin, "check", misconfigured)
+
+        ended = run(IDLE, "--sqs-queue=q", "--FlyteAdmin.endpoint=flyte.example.com")
+
+        assert (ended.code, "set FlyteAdmin.client_id" in ended.err) == (1, True)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("words", [(), ("--FlyteAdmin.endpoint=flyte.example.com",)])
+    def test_no_client_is_loaded_before_it_is_needed(self, words: tuple[str, ...]) -> None:
+        """Without an endpoint nothing is any different."""
+        script = (
+            "import sys; from flytelineage.app import FlyteLineage;"
+            f"app = FlyteLineage(); app.initialize({list(words)!r});"
+            "admin = app.build_admin();"
+            "print(admin is not None, {'grpc', 'flytekit'} & set(sys.modules))"
+        )
+
+        told = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)
+
+        assert told == f"{bool(words)} set()\n"
 
     def test_emit_off(self, run: Run) -> None:
         """The start line says that nobody is told, and how to change that."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from flyteidl.core import compiler_pb2, identifier_pb2
+from flyteidl.core import compiler_pb2
 from flyteidl.event import event_pb2
 
 from flytelineage.consult import Question, questions
@@ -17,6 +17,7 @@ from tests.factories import (
     NOW,
     answer_body,
     execution_answer,
+    execution_id,
     node_request,
     raw_body,
     task_id,
@@ -43,11 +44,7 @@ def cached(execution: str = "z9"):
     source = metadata.catalog_key.source_task_execution
     source.task_id.CopyFrom(task_id())
     source.node_execution_id.node_id = "n0"
-    source.node_execution_id.execution_id.CopyFrom(
-        identifier_pb2.WorkflowExecutionIdentifier(
-            project="shop", domain="production", name=execution
-        )
-    )
+    source.node_execution_id.execution_id.CopyFrom(execution_id(execution))
     return node_request(task_node_metadata=metadata)
 
 
@@ -123,6 +120,18 @@ def test_the_origin_of_what_was_cached_is_asked_for() -> None:
     found = asked(facts(cached()))
 
     assert found["origin:shop/production/z9"].execution == OTHER
+
+
+def test_a_child_that_was_never_seen_is_asked_for() -> None:
+    """It wrote what the launch plan's node gave; of one that failed nothing was taken."""
+    metadata = event_pb2.WorkflowNodeMetadata(execution_id=execution_id("z9"))
+    done, failed = (
+        asked(facts(node_request(phase=phase, workflow_node_metadata=metadata)))
+        for phase in ("SUCCEEDED", "FAILED")
+    )
+
+    assert done["origin:shop/production/z9"].execution == OTHER
+    assert "origin:shop/production/z9" not in failed
 
 
 def test_nobody_is_their_own_origin() -> None:

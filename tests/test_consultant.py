@@ -7,7 +7,6 @@ import threading
 from datetime import timedelta
 
 import pytest
-from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
 
 from flytelineage import consultant as room
@@ -24,6 +23,7 @@ from tests.factories import (
     NOW,
     answer_body,
     execution_answer,
+    execution_id,
     node_request,
     raw_body,
     task_id,
@@ -60,11 +60,7 @@ def took_over(*names):
         metadata = event_pb2.TaskNodeMetadata(cache_status="CACHE_HIT")
         source = metadata.catalog_key.source_task_execution
         source.task_id.CopyFrom(task_id())
-        source.node_execution_id.execution_id.CopyFrom(
-            identifier_pb2.WorkflowExecutionIdentifier(
-                project="shop", domain="production", name=name
-            )
-        )
+        source.node_execution_id.execution_id.CopyFrom(execution_id(name))
         yield event(raw_body(node_request(f"n{number}", task_node_metadata=metadata)))
 
 

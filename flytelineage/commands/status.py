@@ -93,7 +93,7 @@ def _executions(counts: Mapping[str, int]) -> list[str]:
 
 def _flyteadmin(status: Mapping[str, Any]) -> list[str]:
     kept = status["definitions"]
-    lines = [f"{kept} versions of workflows and launch plans are kept"] if kept else []
+    lines = [f"definitions of workflows and launch plans that are kept: {kept}"] if kept else []
     for one in status["backfills"]:
         where, at = f"{one['project']}/{one['domain']}", one["reached"][:16].replace("T", " ")
         lines.append(

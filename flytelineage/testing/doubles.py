@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flytelineage.entities import ExecutionId, Lineage
@@ -114,23 +112,6 @@ class MemoryTarget(Target):
         return rejections
 
 
-@dataclass(frozen=True)
-class Listed:
-    """An execution as a list shows it."""
-
-    id: ExecutionId
-    created_at: datetime
-    phase: str
-
-
-@dataclass(frozen=True)
-class Page:
-    """A part of a list."""
-
-    executions: Sequence[Listed]
-    token: str
-
-
 class MemoryAdmin:
     """Knows what it was given, and remembers what it was asked.
 
@@ -138,14 +119,11 @@ class MemoryAdmin:
         records: All events of an execution, its identity first.
         definitions: Serialised workflows and launch plans.
         graphs: What dynamic nodes made, by execution and node.
-        listed: What is found in lists.
 
     Attributes:
         down: What every call raises while it is set.
         calls: Name and first argument of each call.
     """
-
-    page_size = 2
 
     def __init__(
         self,
@@ -153,12 +131,10 @@ class MemoryAdmin:
         *,
         definitions: Mapping[Identifier, bytes] | None = None,
         graphs: Mapping[tuple[ExecutionId, str], Event] | None = None,
-        listed: Sequence[Listed] = (),
     ) -> None:
         self.records = dict(records or {})
         self.definitions = dict(definitions or {})
         self.graphs = dict(graphs or {})
-        self.listed = list(listed)
         self.down: Exception | None = None
         self.calls: list[tuple[str, Any]] = []
 
@@ -196,36 +172,6 @@ class MemoryAdmin:
     def launch_plan(self, identifier: Identifier) -> bytes:
         """A version of a launch plan."""
         return self._definition("launch_plan", identifier)
-
-    def executions(
-        self,
-        project: str,
-        domain: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        token: str = "",
-    ) -> Page:
-        """A page of what was created in between, oldest first."""
-        self._called("executions", (project, domain, token))
-        found = [
-            one
-            for one in sorted(self.listed, key=lambda one: one.created_at)
-            if (one.id.project, one.id.domain) == (project, domain)
-            and (since is None or one.created_at >= since)
-            and (until is None or one.created_at < until)
-        ]
-        at = int(token or 0)
-        following = at + self.page_size
-        return Page(found[at:following], str(following) if following < len(found) else "")
-
-    def check(self) -> None:
-        """Answer."""
-        self._called("check", None)
-
-    def close(self) -> None:
-        """Hang up."""
-        self.calls.append(("close", None))
 
     def _definition(self, call: str, identifier: Identifier) -> bytes:
         self._called(call, identifier)

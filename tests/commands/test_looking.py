@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from traitlets import TraitError, Unicode, validate
 
-from flytelineage.errors import ConfigError
+from flytelineage.errors import AdminUnavailable, ConfigError
+from flytelineage.flyteadmin import FlyteAdmin
 from flytelineage.sources import Source
+from flytelineage.store import Backfill, Store
 from flytelineage.targets import Rejection, Target
 from flytelineage.testing.simulator import Stream
 from tests.commands.conftest import KEPT, Write
@@ -73,6 +76,25 @@ def test_without_a_store(run: Run, tmp_path: Path, words: tuple[str, ...]) -> No
 
 class TestStatus:
     """What is stored and what is stuck."""
+
+    def test_flyteadmin(self, run: Run, replayed: Ended, tmp_path: Path) -> None:
+        """What it said, what is asked for, and what somebody began and did not end."""
+        store = Store(path=str(tmp_path / "kept.sqlite3"))
+        store.open(exclusive=True)
+        store.keep_definition("workflow:p/d/w/v1", b"")
+        since = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        store.note_backfill(
+            Backfill(
+                key="k", project="shop", domain="production", since=since,
+                until=since + timedelta(days=9), reached=since + timedelta(days=2), recorded=7,
+            )
+        )  # fmt: skip
+        store.close()
+
+        shown = run("status", *KEPT).out
+
+        assert "FlyteAdmin\n  definitions of workflows and launch plans that are kept: 1\n" in shown
+        assert "backfill of shop/production has come to 2026-01-03 00:00 (7 recorded)" in shown
 
     def test_tables(self, run: Run, replayed: Ended) -> None:
         """Only what is not zero needs attention."""
@@ -324,6 +346,38 @@ class TestCheck:
 
         assert ended.code == 0
         assert f"ok       store: SQLite {tmp_path}/kept.sqlite3" in ended.out
+
+    @pytest.mark.parametrize(
+        ("error", "line"),
+        [
+            (None, "ok       FlyteAdmin: flyte.example.com can be reached"),
+            (AdminUnavailable("it sleeps"), "problem  FlyteAdmin: it sleeps"),
+        ],
+    )
+    def test_connect_to_flyteadmin(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception | None, line: str
+    ) -> None:
+        """Where one is configured; then nothing has to be guessed."""
+
+        def check(admin: FlyteAdmin) -> None:
+            if error:
+                raise error
+
+        monkeypatch.setattr(FlyteAdmin, "check", check)
+
+        ended = run("check", "--connect", QUIET, "--FlyteAdmin.endpoint=flyte.example.com")
+
+        assert (line in ended.out, ended.code) == (True, 1 if error else 0)
+        assert "guessed" not in ended.out
+
+    def test_options_of_flyteadmin_that_make_no_sense(self, run: Run, tmp_path: Path) -> None:
+        """They are a problem like others, and none that is told twice."""
+        (tmp_path / "c.py").write_text("c.FlyteAdmin.endpoint = 'https://flyte.example.com'\n")
+
+        ended = run("check", QUIET, "--config=c.py")
+
+        assert ended.code == 1
+        assert ended.out.count("is a URL of a web page") == 1
 
     def test_named_file_that_is_missing(self, run: Run) -> None:
         """It is a problem like others."""
