@@ -8,13 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flytelineage import describe
-from flytelineage.describe import Description
+from flytelineage.describe import Description, Opened
 from flytelineage.entities import DataType, Field, Partial, Profile, Schema, Storage
 from flytelineage.errors import ReadError
 from flytelineage.literals import Kind, Reference
-from flytelineage.objects import Listing, ObjectReader
+from flytelineage.objects import Listing, ObjectReader, Tail
 
 DECLARED = Schema(fields=(Field(name="id", type=DataType(kind="int")),), source="declared")
 
@@ -340,6 +342,27 @@ def test_a_line_that_is_none_of_names(reader: ObjectReader, tmp_path: Path, cont
     assert found.schema is None
     assert found.profile == Profile(bytes=len(content))
     assert found.problems == ()
+
+
+class Beginning(ObjectReader):
+    """A reader of which only the first bytes of a file matter."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.data = data
+
+    def head(self, uri: str, nbytes: int) -> Tail:
+        return Tail(self.data[:nbytes], len(self.data), "")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=50) | st.text('a,"\n\r\x00 ', max_size=50).map(str.encode))
+def test_no_beginning_of_a_csv_breaks_the_reader(data: bytes) -> None:
+    """It has columns, or it has none."""
+    opened = describe.open_file(Beginning(data), "csv", "s3://bucket/.csv")
+
+    assert isinstance(opened, Opened)
+    assert opened.schema is None or opened.schema.fields
 
 
 @pytest.mark.parametrize(

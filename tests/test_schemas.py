@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flytelineage.entities import DataType, Field, Schema
 from flytelineage.schemas import united
@@ -107,3 +109,27 @@ def test_names_that_come_twice_cannot_be_united() -> None:
     twice = schema(column("a", INT), column("a", TEXT))
 
     assert united([twice, schema(column("a", INT))]) == twice
+
+
+kinds = st.sampled_from([INT, SHORT, DOUBLE, TEXT, NULL])
+fields = st.recursive(
+    st.builds(column, st.sampled_from("abc"), kinds),
+    lambda inner: st.lists(inner, max_size=3).flatmap(
+        lambda parts: st.builds(lambda name: column(name, STRUCT, *parts), st.sampled_from("abc"))
+    ),
+    max_leaves=6,
+)
+schemas = st.lists(fields, max_size=3, unique_by=lambda field: field.name).map(
+    lambda found: schema(*found)
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(schemas, min_size=1, max_size=4))
+def test_no_column_gets_lost(parts: list[Schema]) -> None:
+    """Whatever differs, each is told once."""
+    found = united(parts)
+
+    assert found is not None
+    names = [field.name for field in found.fields]
+    assert sorted(names) == sorted({field.name for part in parts for field in part.fields})
