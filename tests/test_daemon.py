@@ -937,3 +937,18 @@ def test_an_origin_that_was_never_seen_comes_from_flyteadmin(daemon, stream, clo
     assert "flyte:flytesnacks.development.app.etl.main.app.etl.load.o0" in {
         str(edge.dataset) for edge in io_of_true(running, "clean").inputs
     }
+
+
+def test_a_stop_makes_nobody_guess(daemon, stream, clock, store):
+    """Who stops hangs up by itself: what is in hand is put back as it was."""
+    admin = MemoryAdmin()
+    admin.down = AWAY
+    running = daemon(MemorySource(stream().bodies()), admin=admin, admin_patience=0)
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+
+    running.stop()
+    running.build()
+
+    assert store.status()["executions"]["due"] == 1
