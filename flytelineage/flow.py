@@ -223,10 +223,12 @@ class DataFlow:
 
     def _register(self) -> None:
         """Give a name to all raw output that this execution is the first to have."""
+        written: set[str] = set()
         for node in self.structure.telling:
             artifacts = self._artifacts(node)
             task = self.task_id(node).local
             for reference, key in self._held(node):
+                written.add(key)
                 raw = naming.raw_output(reference.uri)
                 if raw is None or key in self.known.locations or self._foreign(node, raw.owner):
                     continue
@@ -235,7 +237,7 @@ class DataFlow:
                 )
                 default = naming.task_output(self.pipeline, task, reference.variable)
                 self.locations.setdefault(key, named or default)
-        self._adopt()
+        self._adopt(written)
 
     def _foreign(self, node: NodeFacts, owner: str) -> bool:
         """Whether another execution will name what this node holds: one that was seen.
@@ -266,11 +268,15 @@ class DataFlow:
         interface = node.interface or (template.interface if template else b"")
         return naming.artifacts(interface, self.pipeline)
 
-    def _adopt(self) -> None:
+    def _adopt(self, written: set[str]) -> None:
         """Name what a dynamic node wrote itself, and handed to nodes that it made.
 
         No output of it holds that data, but the path says who wrote it. It goes by the
-        name of the input that it became.
+        name of the input that it became, which is registered already where the execution
+        was built before.
+
+        Args:
+            written: Keys of all data that outputs say who wrote.
         """
         name = self.facts.execution.name
         parents = {f"{name}-{n.id}": n for n in self.structure.telling if self._wraps(n)}
@@ -278,14 +284,15 @@ class DataFlow:
             for reference in self._references(self.known.inputs, node):
                 raw = naming.raw_output(reference.uri)
                 parent = parents.get(raw.owner.rpartition("-")[0]) if raw else None
-                if raw is None or parent is None or raw.key in self.known.locations:
+                if raw is None or parent is None or raw.key in written:
                     continue
-                if raw.key not in self.locations:
+                written.add(raw.key)
+                self._adopted[parent.id].append((reference, raw.key))
+                if raw.key not in self.known.locations:
                     task = self.task_id(parent).local
                     self.locations[raw.key] = naming.task_output(
                         self.pipeline, task, reference.variable
                     )
-                    self._adopted[parent.id].append((reference, raw.key))
 
     def _wraps(self, node: NodeFacts) -> bool:
         return node.id in self.structure.wrappers

@@ -741,6 +741,16 @@ class TestWhatDynamicNodesWrite:
         }
         assert not built.lineage.partial
 
+    def test_what_was_registered_by_the_first_build_is_still_its_own_in_the_next(self):
+        """A late event must not take an edge away."""
+        found, given = facts(self.PARENT, self.CHILD), {"n0-0-d0": holds(df=raw("n0"))}
+        first = build(found, given)
+
+        again = build(found, given, locations=first.locations)
+
+        assert again.lineage == first.lineage
+        assert io_of(again)["plan"] == ([], [flyte("plan", "df")], [])
+
     def test_what_a_parent_returns_of_its_own_goes_by_its_output(self):
         built = build(
             facts(self.PARENT, self.CHILD, node("n1", "use", end=50)),
