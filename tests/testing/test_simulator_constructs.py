@@ -24,7 +24,6 @@ from flytelineage.testing.simulator.constructs import START
 from tests.testing.test_simulator import events, kind, node_event, node_id, phase, told, uris
 
 TERMINAL = {"SUCCEEDED", "FAILED", "ABORTED", "SKIPPED", "TIMED_OUT", "RECOVERED"}
-ARRAY_V1 = sorted(name for name in CONSTRUCTS if name.endswith("told_apart"))
 
 
 def play(name: str, storage: MemoryStorage | None = None, **how: object) -> list[Stream]:
@@ -535,6 +534,16 @@ def test_a_cached_item_keeps_the_name_of_its_maker() -> None:
 
 
 # ------------------------------------------------------------- cache and recovery
+
+
+def test_the_cache_may_hand_out_what_the_same_execution_made() -> None:
+    """Of an earlier attempt at the node around it, even."""
+    stream = last("dynamic_retried_from_cache")
+
+    (event,) = events(stream, "n1-1-dn0")
+    source = event.task_node_metadata.catalog_key.source_task_execution.node_execution_id
+    assert (source.execution_id.name, source.node_id) == ("a1", "n1-0-dn0")
+    assert ("app.etl.clean", "app.etl.join") in stream.truth.edges
 
 
 def test_a_serialized_task_says_more_of_the_cache() -> None:

@@ -121,6 +121,7 @@ def take_over(run: Execution, job: Job, taken: Taken) -> Literals:
     place, hit = job.place, job.outcome.hit is not None
     place.task = task_of(job.node)
     outputs = {name: produced.literal for name, produced in taken.outputs.items()}
+    outputs |= run.results.get(taken.own, {})
     if not outputs and place.task:
         name = f"{_unseen(run)}-{place.id}-0"
         outputs = run.make_outputs(place.task, place, job.inputs, name)
@@ -155,7 +156,9 @@ def _source(run: Execution, place: Place, taken: Taken) -> Any | None:
     """The attempt that made what is taken over, as the catalogue says it."""
     if place.task is None or (taken.outputs and taken.source is None):
         return None
-    name, node_id, attempt = taken.source or (_unseen(run), place.id, 0)
+    maker = run.places.get(taken.own)
+    known = (run.name, maker.id, maker.attempt) if maker else taken.source
+    name, node_id, attempt = known or (_unseen(run), place.id, 0)
     return identifier_pb2.TaskExecutionIdentifier(
         task_id=run.task_identifier(place.task),
         node_execution_id=identifier_pb2.NodeExecutionIdentifier(

@@ -5,7 +5,7 @@ Source: flyteidl core/compiler.proto, core/workflow.proto.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flyteidl.core import (
@@ -28,6 +28,7 @@ from flytelineage.testing.simulator.literals import (
     FastLiterals,
     HexNames,
     literal_type,
+    part,
     typed_interface,
 )
 from flytelineage.testing.simulator.storage import MemoryStorage
@@ -319,16 +320,11 @@ def _binding(binding: Binding, given: Mapping[str, Any] | None) -> Any:
     make = literals_pb2.BindingData
     if isinstance(binding, Input):
         if given is not None:
-            return _bound(given[binding.name])
+            return _bound(part(given[binding.name], binding.path))
         # After compilation the workflow's inputs are the outputs of its start-node.
-        return make(promise=types_pb2.OutputReference(node_id="start-node", var=binding.name))
+        return make(promise=_promise("start-node", binding.name, binding.path))
     if isinstance(binding, Output):
-        path = [_step(step) for step in binding.path]
-        return make(
-            promise=types_pb2.OutputReference(
-                node_id=binding.node, var=binding.variable, attr_path=path
-            )
-        )
+        return make(promise=_promise(binding.node, binding.variable, binding.path))
     if isinstance(binding, list):
         items = [_binding(item, given) for item in binding]
         return make(collection=literals_pb2.BindingDataCollection(bindings=items))
@@ -348,6 +344,11 @@ def _bound(literal: Any) -> Any:
         named = {key: _bound(item) for key, item in literal.map.literals.items()}
         return make(map=literals_pb2.BindingDataMap(bindings=named))
     return make(scalar=literal.scalar)
+
+
+def _promise(node: str, variable: str, path: Sequence[str | int]) -> Any:
+    steps = [_step(step) for step in path]
+    return types_pb2.OutputReference(node_id=node, var=variable, attr_path=steps)
 
 
 def _step(step: str | int) -> Any:

@@ -267,6 +267,7 @@ class Story:
         """Taken over: under the names of the maker, or its own where nobody knows him."""
         self.taken_over.add(path)
         found: dict[str, Value] = {name: made.told for name, made in taken.outputs.items()}
+        found |= self.results.get(taken.own, {})
         if task is None:
             return found
         outputs = found or self._made(task, path, inputs)
@@ -312,7 +313,7 @@ class _Known:
     def value(self, binding: Binding) -> Value:
         """What a binding gives."""
         if isinstance(binding, Input):
-            return self.inputs[binding.name]
+            return _part(self.inputs[binding.name], binding.path)
         if isinstance(binding, Output):
             return _part(self.results[binding.node][binding.variable], binding.path)
         if isinstance(binding, list):

@@ -89,7 +89,7 @@ class Values:
         if isinstance(binding, Output):
             return part(results[binding.node][binding.variable], binding.path)
         if isinstance(binding, Input):
-            return inputs[binding.name]
+            return part(inputs[binding.name], binding.path)
         if isinstance(binding, list):
             return collection([self._value(item, inputs, results) for item in binding])
         if isinstance(binding, dict):

@@ -36,9 +36,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Input:
-    """An input of the enclosing workflow."""
+    """An input of the enclosing workflow, or a part of it."""
 
     name: str
+    path: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -333,11 +334,14 @@ class Taken:
         source: Execution name, node id and attempt that made them; `None` where the
             cache does not say.
         child: The execution that a recovered launch-plan node had started.
+        own: The path of the node of the same execution that made them, which is over by
+            then: `n1`, or `n4#0/n1` of an earlier attempt. Instead of `outputs`.
     """
 
     outputs: Mapping[str, Produced] = field(default_factory=dict)
     source: tuple[str, str, int] | None = None
     child: str = ""
+    own: str = ""
 
 
 CacheTrouble: TypeAlias = Literal["PUT_FAILURE", "LOOKUP_FAILURE", "SKIPPED"]
@@ -377,7 +381,7 @@ class Outcome:
 def kind_of(binding: Binding, workflow: Workflow) -> Kind:
     """The kind of what a binding gives, as the compiler would infer it."""
     if isinstance(binding, Input):
-        return workflow.inputs[binding.name]
+        return _part(workflow.inputs[binding.name], binding.path)
     if isinstance(binding, Output):
         node = workflow.node(binding.node)
         return _part(output_kinds(node, workflow)[binding.variable], binding.path)

@@ -39,6 +39,7 @@ from flytelineage.testing.simulator.workflows import (
     MapTask,
     Outcome,
     Output,
+    Taken,
     Task,
     Workflow,
     Written,
@@ -59,6 +60,25 @@ def dynamic_loop(play: Play) -> None:
     nodes = [at("dn0", CLEAN, x=Input("x"))]
     nodes += [at(f"dn{n}", CLEAN, x=Output(f"dn{n - 1}")) for n in range(1, 12)]
     play(around(each_of(*nodes, o0=Output("dn11"))), "a1")
+
+
+@construct
+def dynamic_over_a_list(play: Play) -> None:
+    """Each of its nodes is given another item of a list, as a constant."""
+    nodes = tuple(at(f"dn{n}", CLEAN, x=Input("x", (n,))) for n in range(3))
+    body = Workflow(
+        "app.etl.each",
+        nodes,
+        inputs={"x": ListOf(Frame(), 3)},
+        outputs={"o0": [Output(node.id) for node in nodes]},
+    )
+    whole = make("each", ListOf(Frame(), 3), task_type="dynamic-task")
+    workflow = build(
+        at("n0", SPLIT),
+        at("n1", Dynamic(whole, body), x=Output("n0")),
+        at("n2", REPORT, x=Output("n1", "o0", (1,))),
+    )
+    play(workflow, "a1")
 
 
 @construct
@@ -123,6 +143,23 @@ def dynamic_retried_otherwise(play: Play) -> None:
         o0=Output("dn2"),
     )
     play(around(two_made()), "a1", outcomes={"n1": Outcome(retried=(other,))})
+
+
+@construct
+def dynamic_retried_from_cache(play: Play) -> None:
+    """What the first attempt's tasks made the cache hands to the second's."""
+    clean = make("clean", cacheable=True)
+    each = each_of(
+        at("dn0", clean, x=Input("x")),
+        at("dn1", JOIN, x=Output("dn0")),
+        o0=Output("dn1"),
+    )
+    outcomes = {
+        "n1": Outcome(retried=(each.body,) if each.body else ()),
+        "n1#0/dn1": Outcome("TIMED_OUT"),
+        "n1/dn0": Outcome(hit=Taken(own="n1#0/dn0")),
+    }
+    play(around(each), "a1", outcomes=outcomes)
 
 
 @construct

@@ -111,6 +111,18 @@ def collections(play: Play) -> None:
 
 
 @construct
+def parts_of_inputs(play: Play) -> None:
+    """A field of a dataclass and an item of a list, of what the workflow itself is given."""
+    record = Record({"file": File(uri="s3://lake/a.csv"), "score": Primitive(0.5)})
+    workflow = build(
+        at("n0", LOAD, x=Input("record", ("file",))),
+        at("n1", CLEAN, x=Input("list", (0,)), y=Output("n0")),
+        inputs={"record": record, "list": ListOf(Frame(uri="s3://lake/b"))},
+    )
+    play(workflow, "a1")
+
+
+@construct
 def one_task_at_several_nodes(play: Play) -> None:
     """Each of its places is a task of its own."""
     play(in_a_row(LOAD, CLEAN, CLEAN, REPORT), "a1")
@@ -353,6 +365,18 @@ def cache_hit_without_source(play: Play) -> None:
     first = play(in_a_row(LOAD, _CACHED, REPORT), "a1")
     silent = Taken(first.outputs("n1"))
     play(in_a_row(LOAD, _CACHED, REPORT), "a2", outcomes={"n1": Outcome(hit=silent)})
+
+
+@construct
+def cache_hit_of_the_same_execution(play: Play) -> None:
+    """What one node made the cache hands to another."""
+    workflow = build(
+        at("n0", LOAD),
+        at("n1", _CACHED, x=Output("n0")),
+        at("n2", _CACHED, "n1", x=Output("n0")),
+        at("n3", REPORT, x=Output("n2")),
+    )
+    play(workflow, "a1", outcomes={"n2": Outcome(hit=Taken(own="n1"))})
 
 
 @construct
