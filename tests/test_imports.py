@@ -70,6 +70,7 @@ MAY_IMPORT = {
     "consultant": WORDS | {"consult", "events", "facts", "scope"},
     "store": WORDS | {"events", "migrations", "targets"},
     "telling": {"entities", "errors", "store"},
+    "explain": WORDS | MIDDLE | {"consult", "store"},
     # The plugins: a contract, and each plug on its own.
     "sources": WORDS | {"grouping"},
     "transforms": WORDS,
@@ -98,6 +99,7 @@ PURE = {
     "entities", "events", "facts", "definition_keys", "consult", "flyte_types", "literals", "uris",
     "flytekit_values",
     "dataset_paths", "dataset_names", "naming", "flow", "lineage", "schemas", "scope", "sql", "telling",
+    "explain",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""
 

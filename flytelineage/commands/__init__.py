@@ -52,6 +52,10 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry(
         "flytelineage.commands.status:Status", "show what was built, told, and what is stuck"
     ),
+    "explain": Entry(
+        "flytelineage.commands.explain:Explain",
+        "why a dataset has its name, why an execution has its edges",
+    ),
     "retry": Entry("flytelineage.commands.retry:Retry", "tell targets again what was given up"),
     "quarantine": Entry(
         "flytelineage.commands.quarantine:Quarantine",
