@@ -514,7 +514,23 @@ def _facts(
         nodes={
             node_id: _node(execution, node_id, nodes[node_id], attempts.get(node_id, {}))
             for node_id in sorted(nodes)
+            if not _is_made_up(node_id, nodes)
         },
+    )
+
+
+def _is_made_up(node_id: str, nodes: Mapping[str, _Slot]) -> bool:
+    """Whether the node stands for an element that the array node queues or aborts.
+
+    See `_stands_for_nothing`; the element's own events name another id.
+    """
+    array, _, index = node_id.rpartition("-n")
+    around = nodes.get(array)
+    return (
+        around is not None
+        and index.isdecimal()
+        and bool(around.get("is_array"))
+        and not nodes[node_id].get("spec_id")
     )
 
 

@@ -134,10 +134,28 @@ class DataFlow:
 
     # ------------------------------------------------------------ nodes and tasks
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[NodeFacts, ...]:
-        """The nodes that ran a task, in node order."""
-        return self.structure.task_nodes
+        """The nodes that ran a task, in node order.
+
+        Without those of which it is not known at which of its task's places they stand:
+        an id that is told cannot be taken back.
+        """
+        return tuple(
+            node
+            for node in self.structure.task_nodes
+            if (task := naming.task_of(node))
+            and self.structure.is_identified(node, multiple=self.is_multiple(task.name))
+        )
+
+    @cached_property
+    def telling(self) -> tuple[NodeFacts, ...]:
+        """Those of them whose inputs and outputs count."""
+        return tuple(node for node in self.structure.telling if node.id in self._node_ids)
+
+    @cached_property
+    def _node_ids(self) -> frozenset[str]:
+        return frozenset(node.id for node in self.nodes)
 
     @cached_property
     def nodes_by_task(self) -> dict[TaskId, list[NodeFacts]]:
@@ -146,6 +164,12 @@ class DataFlow:
         for node in self.nodes:
             found[self.task_id(node)].append(node)
         return found
+
+    @cached_property
+    def task_names(self) -> frozenset[str]:
+        """Flyte names of the tasks that ran, whether or not it is known where."""
+        found = (naming.task_of(node) for node in self.structure.task_nodes)
+        return frozenset(task.name for task in found if task)
 
     def is_multiple(self, name: str) -> bool:
         """Whether the task of this Flyte name is told per place."""
@@ -224,7 +248,7 @@ class DataFlow:
     def _register(self) -> None:
         """Give a name to all raw output that this execution is the first to have."""
         written: set[str] = set()
-        for node in self.structure.telling:
+        for node in self.telling:
             artifacts = self._artifacts(node)
             task = self.task_id(node).local
             for reference, key in self._held(node):
@@ -240,12 +264,15 @@ class DataFlow:
         self._adopt(written)
 
     def _foreign(self, node: NodeFacts, owner: str) -> bool:
-        """Whether another execution will name what this node holds: one that was seen.
+        """Whether another execution or node will name what this node holds.
 
+        Executions that were never seen will not, nor will an attempt that was given up.
         The cache says where it took a node's outputs from, but not those of single items
         of a map task. Then the path may name the execution that wrote them.
         """
         if self.fetched(node) and node.origin:
+            if node.origin.execution == self.facts.execution:
+                return any(one.id == node.origin.node for one in self.telling)
             return node.origin.execution in self.known.seen
         return not self._mine(owner) and self._names_another(owner)
 
@@ -279,8 +306,8 @@ class DataFlow:
             written: Keys of all data that outputs say who wrote.
         """
         name = self.facts.execution.name
-        parents = {f"{name}-{n.id}": n for n in self.structure.telling if self._wraps(n)}
-        for node in self.structure.telling if parents else ():
+        parents = {f"{name}-{n.id}": n for n in self.telling if self._wraps(n)}
+        for node in self.telling if parents else ():
             for reference in self._references(self.known.inputs, node):
                 raw = naming.raw_output(reference.uri)
                 parent = parents.get(raw.owner.rpartition("-")[0]) if raw else None
@@ -320,7 +347,7 @@ class DataFlow:
                 Use(reference, _key(reference.uri), self.name(reference.uri))
                 for reference in self._references(self.known.inputs, node)
             )
-            for node in self.structure.telling
+            for node in self.telling
         }
 
     @cached_property
@@ -331,7 +358,7 @@ class DataFlow:
                 Use(reference, key, self.name(reference.uri))
                 for reference, key in (*self._held(node), *self._adopted.get(node.id, ()))
             )
-            for node in self.structure.telling
+            for node in self.telling
         }
 
     # ------------------------------------------------------------------ who waited
@@ -340,7 +367,7 @@ class DataFlow:
     def _producers(self) -> dict[str, list[NodeFacts]]:
         """The nodes that produced each piece of data, by key."""
         producers: dict[str, list[NodeFacts]] = defaultdict(list)
-        for node in self.structure.telling:
+        for node in self.telling:
             for key in sorted({use.key for use in self.writes[node.id]}):
                 producers[key].append(node)
         return producers
@@ -348,13 +375,13 @@ class DataFlow:
     @cached_property
     def upstream(self) -> dict[str, dict[str, set[Evidence]]]:
         """What each succeeded task waited for: node ids, and what says so, by node id."""
-        return {node.id: self._upstream(node) for node in self.structure.telling}
+        return {node.id: self._upstream(node) for node in self.telling}
 
     def _upstream(self, node: NodeFacts) -> dict[str, set[Evidence]]:
         found: dict[str, set[Evidence]] = defaultdict(set)
         for producer in self._sources(node):
             found[producer.id].add(Evidence.DATA)
-        for id in self.structure.dependencies.upstream(node.id):
+        for id in self.structure.dependencies.upstream(node.id) & self._node_ids:
             found[id].add(Evidence.DEFINITION)
         if self.infer_order and not found and not self.structure.dependencies.knows(node.id):
             for before in self._levels[node.parent].just_before(node):
@@ -379,7 +406,7 @@ class DataFlow:
     def _levels(self) -> dict[str, _Level]:
         """The tasks of each graph level, by the id of the node around them."""
         levels: dict[str, list[NodeFacts]] = defaultdict(list)
-        for node in self.structure.telling:
+        for node in self.telling:
             levels[node.parent].append(node)
         return {parent: _Level(nodes) for parent, nodes in levels.items()}
 

@@ -167,7 +167,7 @@ class _Builder:
             lineage=lineage,
             locations={**self.flow.locations, **known},
             waiting=frozenset(self.flow.waiting),
-            places={name: self.flow.is_multiple(name) for name in self.structure.paths},
+            places={name: self.flow.is_multiple(name) for name in self.flow.task_names},
             written=self._written() if self.succeeded else {},
         )
 
@@ -232,7 +232,7 @@ class _Builder:
             )
             for name in self.known.retire
             # The word of a failed execution could not take back a success's edges.
-            if self.succeeded and name in self.structure.paths and self.flow.is_multiple(name)
+            if self.succeeded and name in self.flow.task_names and self.flow.is_multiple(name)
         )
         return tuple(sorted(tasks, key=lambda task: task.urn))
 

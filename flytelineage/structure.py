@@ -11,7 +11,7 @@ it runs a task as well. The *elements* of a map task are runs of it, no tasks of
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -52,6 +52,8 @@ def missing_events(facts: Facts) -> list[str]:
     starts = (node.spec_id or node.id for node in facts.nodes.values() if not node.parent)
     if "start-node" not in starts:
         lacking.append("no event of start-node")
+    parents = {node.parent for node in facts.nodes.values() if node.parent}
+    lacking.extend(f"no event of node {id}" for id in sorted(parents - facts.nodes.keys()))
     return lacking
 
 
@@ -179,26 +181,73 @@ class Structure:
     # ---------------------------------------------------------------------- places
 
     def place(self, node: NodeFacts) -> str:
-        """Spec node ids from the top; inside a dynamic node or an array it ends at that."""
+        """Spec node ids from the top; inside a dynamic node or an array it ends at that.
+
+        What runs a task and has nodes inside of it is one of these, whatever its events
+        have said so far.
+        """
         parts: list[str] = []
+        for current in self._upwards(node):
+            task = naming.task_of(current) and current.launch_plan is None
+            if current is not node and (task or current.is_dynamic or current.is_array):
+                parts.clear()
+            parts.append(current.spec_id or current.id)
+        return "/".join(reversed(parts))
+
+    def is_placed(self, node: NodeFacts) -> bool:
+        """Whether it is known where the node stands.
+
+        Task events name a node and nothing around it, nor does the event of a node that
+        is aborted. Flyte before event version 1 never says more.
+        """
+        if not self._has_spec_ids:
+            return True
+        top = node
+        for current in self._upwards(node):
+            if not current.spec_id:
+                return False
+            top = current
+        return not top.parent
+
+    def _upwards(self, node: NodeFacts) -> Iterator[NodeFacts]:
+        """The node and what is around it, as far as that was seen."""
         seen: set[str] = set()
         current: NodeFacts | None = node
         while current is not None and current.id not in seen:
             seen.add(current.id)
-            if current is not node and (current.is_dynamic or current.is_array):
-                parts.clear()
-            parts.append(current.spec_id or current.id)
+            yield current
             current = self.nodes.get(current.parent)
-        return "/".join(reversed(parts))
+
+    @cached_property
+    def _has_spec_ids(self) -> bool:
+        return any(node.spec_id for node in self.nodes.values())
 
     @cached_property
     def paths(self) -> Mapping[str, set[str]]:
-        """The places of each task that ran in this execution, by its Flyte name."""
+        """The places of each task that ran in this execution, by its Flyte name.
+
+        As far as they are known: what is told of places cannot be taken back.
+        """
         paths: dict[str, set[str]] = defaultdict(set)
-        for node in self.nodes.values():
-            if task := naming.task_of(node):
+        for node in self.task_nodes:
+            if (task := naming.task_of(node)) and self.is_placed(node):
                 paths[task.name].add(self.place(node))
         return paths
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(task.name for node in self.task_nodes if (task := naming.task_of(node)))
+
+    def is_identified(self, node: NodeFacts, *, multiple: bool) -> bool:
+        """Whether it is known as which task the node is told.
+
+        Args:
+            node: A task node.
+            multiple: Whether its task is told per place.
+        """
+        task = naming.task_of(node)
+        alone = task is not None and self._counts[task.name] == 1 and not multiple
+        return alone or self.is_placed(node)
 
     def is_multiple(self, name: str) -> bool:
         """Whether the task of this Flyte name stands at several nodes.

@@ -317,3 +317,34 @@ class TestAttemptsOfNodes:
     def test_folder_of_the_outputs_says_which_attempt_wrote_them(self, uri, attempt):
         """Zero is an answer too."""
         assert facts(node_request("n0", output_uri=uri)).nodes["n0"].attempt == attempt
+
+
+class TestMadeUpElements:
+    """Array nodes of event version 1 queue and abort elements under ids that they make up."""
+
+    def test_node_that_stands_for_no_element_is_left_out(self):
+        """It never ends, and the element's own events name another id."""
+        found = facts(
+            node_request("n1", "RUNNING", is_array=True),
+            node_request("n1-n0", "QUEUED", spec_node_id=""),
+            node_request("n1-0-n0", spec_node_id="n0"),
+        )
+
+        assert set(found.nodes) == {"n1", "n1-0-n0"}
+
+    def test_task_that_does_not_exist_is_left_out(self):
+        """Its name is the made-up node's with the attempt behind it."""
+        made_up = task_id("n1-n0-0")
+
+        found = facts(
+            node_request("n1", is_array=True),
+            task_request("n1-n0", "ABORTED", task_id=made_up, task_type="k8s-array"),
+        )
+
+        assert set(found.nodes) == {"n1"}
+
+    def test_other_nodes_may_have_such_ids(self):
+        """Only below an array is one made up."""
+        assert set(facts(node_request("n1"), node_request("n1-n0", "QUEUED")).nodes) == {
+            "n1", "n1-n0",
+        }  # fmt: skip

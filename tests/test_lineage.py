@@ -840,3 +840,52 @@ class TestWhoWrote:
 
         assert (mine.lineage.partial, others.lineage.partial) == (True, False)
         assert mine.waiting == others.waiting != frozenset()
+
+
+class TestPlacesThatAreNotKnown:
+    """An id that is told cannot be taken back, so it waits until the place is known."""
+
+    def around(self, *children):
+        return facts(node("n0", is_parent=True, end=40), *children)
+
+    def test_node_inside_of_one_that_was_never_seen_is_left_out(self):
+        """Its task stands at another node as well: which of its places it is, nobody knows."""
+        lost = node("n4-0-n1", "load", spec_id="n1", parent="n4")
+
+        built = build(facts(node("n0", "load"), lost))
+
+        assert [task.place for task in built.lineage.tasks] == [""]
+        assert built.places == {"app.etl.load": False}
+        assert built.lineage.partial
+
+    def test_only_node_of_its_task_needs_no_place(self):
+        lost = node("n4-0-n1", "load", spec_id="n1", parent="n4")
+
+        assert [task.name for task in build(facts(lost)).lineage.tasks] == ["app.etl.load"]
+
+    def test_task_events_alone_do_not_place_a_node(self):
+        """They name it, and nothing around it."""
+        alone = node("n0-0-n1", "load", spec_id="", phase="UNDEFINED", ended_at=None)
+
+        built = build(self.around(node("n0-0-n0", "load", spec_id="n0", parent="n0"), alone))
+
+        assert [str(task.id.local) for task in built.lineage.tasks] == ["app.etl.load"]
+
+    def test_what_runs_a_task_and_has_nodes_inside_is_dynamic(self):
+        """Whether or not an event has said so yet."""
+        parent = node("n0", "plan", phase="RUNNING")
+        children = [node(f"n0-0-d{i}", "load", spec_id=f"d{i}", parent="n0") for i in range(3)]
+
+        built = build(facts(parent, *children))
+
+        assert {task.id.local for task in built.lineage.tasks} == {"app.etl.plan", "app.etl.load"}
+
+    def test_old_flyte_never_says_where_nodes_stand(self):
+        """Before event version 1: their ids have to do."""
+        found = facts(
+            node("start-node", spec_id="", end=1),
+            node("n0", "load", spec_id=""),
+            node("n1", "load", spec_id=""),
+        )
+
+        assert {task.place for task in build(found).lineage.tasks} == {"n0", "n1"}

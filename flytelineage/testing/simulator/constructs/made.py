@@ -258,7 +258,7 @@ def map_task_aborted_told_apart(play: Play) -> None:
 @construct
 def map_task_with_cached_items(play: Play) -> None:
     """The cache answers for one of the items."""
-    first = play(in_a_row(LOAD, CLEAN), "a1")
+    first = play(in_a_row(LOAD, CLEAN, name="app.etl.before"), "a1")
     hit = Outcome(item_hits={0: first.taken("n1")})
     play(mapped(), "b1", outcomes={"n1": hit})
 
