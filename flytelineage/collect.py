@@ -1,25 +1,21 @@
-"""Fetches what is needed to understand the facts: literals, names, locations.
+"""Fetches what is needed to understand the facts: literals, definitions, locations.
 
-All I/O of a build up to the lineage itself is here. It goes in rounds, until nothing
-new is referred to: literal maps, then literals that were stored apart. Each reference
-ends as a value or as a problem in words; number, bytes, concurrency and time are
-bounded, and what is over a bound is a problem like any other.
+All I/O of a build up to the lineage itself is here and in `rounds`. Each reference ends
+as a value or as a problem in words; number, bytes, concurrency and time are bounded,
+and what is over a bound is a problem like any other.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
-from flytelineage import literals, naming
+from flytelineage import naming
 from flytelineage.definition_keys import definition_key
 from flytelineage.definitions import Definition, read_schedule, read_workflow
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
@@ -28,20 +24,10 @@ from flytelineage.facts import Facts, Literals, NodeFacts
 from flytelineage.flow import Collected, Read, writers
 from flytelineage.lineage import pipeline_key
 from flytelineage.literals import Reference
+from flytelineage.rounds import Bounds, Reader, Rounds, Unavailable, Wanted
 from flytelineage.structure import Structure, outcome
 
-MISSING_TRIES = 3
-"""How often an object must be missing before it counts as never written."""
-
-MAX_ROUNDS = 8
-"""How deep literals that were stored apart may refer to others."""
-
-
-class Reader(Protocol):
-    """Opens URIs; see `objects.ObjectReader`."""
-
-    def read(self, uri: str) -> bytes:
-        """The content of a small object."""
+__all__ = ["Collector", "Pinned", "Reader", "Unavailable"]
 
 
 class Places(Protocol):
@@ -84,10 +70,6 @@ class Pinned:
     name_source: str
 
 
-class Unavailable(Exception):
-    """An object store does not answer now; the build can wait a little."""
-
-
 class Collector(LoggingConfigurable):
     """Collects for one execution at a time; may be shared by threads."""
 
@@ -109,6 +91,17 @@ class Collector(LoggingConfigurable):
         Bytes that may be read to build one execution, over all its objects.
 
         Example: c.Collector.max_bytes = 32 * 1024 * 1024
+        """,
+    ).tag(config=True)
+
+    max_references = Integer(
+        100_000,
+        min=1,
+        help="""
+        Pieces of data that the literals of one execution may refer to, over all its tasks.
+        What is over it stays unknown, and the execution is marked so.
+
+        Example: c.Collector.max_references = 1_000_000
         """,
     ).tag(config=True)
 
@@ -171,7 +164,7 @@ class Collector(LoggingConfigurable):
         """
         definition, schedule = self._defined(facts, registry)
         structure = Structure(facts, definition)
-        read = _Rounds(self, reader, now, patient).read(_wanted(structure))
+        read = Rounds(self._bounds(now, patient), reader).read(_wanted(structure))
         pipeline, source = _identify(facts, pinned)
         keys = {key for one in read.values() for key in _raw_keys(one.references)}
         if pipeline is not None:
@@ -195,6 +188,18 @@ class Collector(LoggingConfigurable):
             retire=_to_retire(places, facts.execution) if places else frozenset(),
         )
 
+    def _bounds(self, now: datetime, patient: bool) -> Bounds:
+        return Bounds(
+            max_reads=self.max_reads,
+            max_bytes=self.max_bytes,
+            max_seconds=self.max_seconds,
+            max_references=self.max_references,
+            concurrency=self.concurrency,
+            metadata_age=self.metadata_age,
+            patient=patient,
+            now=now,
+        )
+
     def _defined(self, facts: Facts, registry: Registry) -> tuple[Definition | None, str]:
         """The compiled workflow and when it runs by itself, as far as FlyteAdmin told."""
         instance = facts.execution.instance
@@ -210,29 +215,19 @@ class Collector(LoggingConfigurable):
             return None, ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A literal map that must be read; `node` is empty for the workflow's result."""
-
-    node: str
-    side: str
-    literals: Literals | None
-    written_at: datetime | None
-
-
-def _wanted(structure: Structure) -> list[_Wanted]:
+def _wanted(structure: Structure) -> list[Wanted]:
     """Both sides of each task that succeeded and counts, and what went in and out at the top.
 
     Of wrappers only those that run a task have outputs that nobody else tells.
     """
     wanted, facts, start = [], structure.facts, structure.start
     for node in structure.telling:
-        wanted.append(_Wanted(node.id, "inputs", node.inputs, node.ended_at))
-        wanted.append(_Wanted(node.id, "outputs", _outputs(node), node.ended_at))
+        wanted.append(Wanted(node.id, "inputs", node.inputs, node.ended_at))
+        wanted.append(Wanted(node.id, "outputs", _outputs(node), node.ended_at))
     if start is not None and start.outputs:
-        wanted.append(_Wanted(start.id, "outputs", start.outputs, start.ended_at))
+        wanted.append(Wanted(start.id, "outputs", start.outputs, start.ended_at))
     if outcome(facts) == "SUCCEEDED" and facts.outputs:
-        wanted.append(_Wanted("", "result", facts.outputs, facts.ended_at))
+        wanted.append(Wanted("", "result", facts.outputs, facts.ended_at))
     return wanted
 
 
@@ -275,107 +270,3 @@ def _to_retire(places: Places, execution: ExecutionId) -> frozenset[str]:
     return frozenset(
         name for name in places.bare if places.retired_by.get(name, execution) == execution
     )
-
-
-class _Rounds:
-    """Reads the literals of one execution within its bounds."""
-
-    def __init__(self, bounds: Collector, reader: Reader, now: datetime, patient: bool) -> None:
-        self.bounds = bounds
-        self.reader = reader
-        self.now = now
-        self.patient = patient
-        self._lock = threading.Lock()
-        self._reads = 0
-        self._bytes = 0
-        self._deadline = time.monotonic() + bounds.max_seconds
-
-    def read(self, wanted: list[_Wanted]) -> dict[_Wanted, Read]:
-        """Read every literal map, several at once."""
-        workers = min(self.bounds.concurrency, max(1, len(wanted)))
-        with ThreadPoolExecutor(workers, thread_name_prefix="collect") as pool:
-            return dict(zip(wanted, pool.map(self._read_one, wanted), strict=True))
-
-    def _read_one(self, wanted: _Wanted) -> Read:
-        if wanted.literals is None:
-            return Read(problems=("the events do not say where they are",))
-        try:
-            walked = literals.walk(literals.parse(self._fetch_map(wanted)))
-        except ReadError as exc:
-            return Read(problems=(str(exc),))
-        return self._follow(walked)
-
-    def _fetch_map(self, wanted: _Wanted) -> bytes:
-        """The bytes of a literal map; empty when it was surely never written.
-
-        Source: a task without declared outputs has an `output_uri` with nothing there
-        (flyteorg/flyte#1409).
-        """
-        found = wanted.literals or Literals()
-        if not found.uri:
-            return found.inline
-        may_miss = wanted.side != "inputs" and self._young(wanted)
-        for _ in range(MISSING_TRIES - 1 if may_miss else 0):
-            try:
-                return self._fetch(found.uri)
-            except ReadError as exc:
-                if exc.reason != "missing":
-                    raise
-        try:
-            return self._fetch(found.uri)
-        except ReadError as exc:
-            if may_miss and exc.reason == "missing":
-                return b""
-            raise
-
-    def _young(self, wanted: _Wanted) -> bool:
-        if wanted.written_at is None:
-            return False
-        return self.now - wanted.written_at <= timedelta(seconds=self.bounds.metadata_age)
-
-    def _follow(self, walked: literals.Walked) -> Read:
-        """Fetch the literals that were stored apart, and those that they refer to."""
-        references, problems = list(walked.references), list(walked.problems)
-        apart = list(walked.offloaded)
-        for _ in range(MAX_ROUNDS):
-            further: list[literals.Offloaded] = []
-            for one in apart:
-                try:
-                    literal = literals.parse_literal(self._fetch(one.uri))
-                except ReadError as exc:
-                    problems.append(str(exc))
-                    continue
-                found = literals.walk_literal(literal, one.variable, one.path)
-                references.extend(found.references)
-                problems.extend(found.problems)
-                further.extend(found.offloaded)
-            apart = further
-        problems.extend(f"{one.uri} lies too deep" for one in apart)
-        return Read(tuple(references), tuple(problems))
-
-    def _fetch(self, uri: str) -> bytes:
-        self._spend()
-        try:
-            data = self.reader.read(uri)
-        except ReadError as exc:
-            if exc.reason == "unavailable" and self.patient:
-                raise Unavailable(str(exc)) from exc
-            raise
-        with self._lock:
-            self._bytes += len(data)
-        return data
-
-    def _spend(self) -> None:
-        """Count one more read.
-
-        Raises:
-            ReadError: This execution has used up one of its bounds.
-        """
-        with self._lock:
-            self._reads += 1
-            if self._reads > self.bounds.max_reads:
-                raise ReadError("over budget", f"over budget: {self.bounds.max_reads} objects")
-            if self._bytes > self.bounds.max_bytes:
-                raise ReadError("over budget", f"over budget: {self.bounds.max_bytes} bytes")
-        if time.monotonic() > self._deadline:
-            raise ReadError("over budget", f"over budget: {self.bounds.max_seconds:g} seconds")

@@ -312,10 +312,11 @@ class Daemon(LoggingConfigurable):
         consulted = self._consult(lease, facts, lost=lost)
         if self._given_back(lease, facts, consulted) or (lost and self._settling(lease)):
             return
+        reads = self.reader.reads()
         collected = self.collector.collect(  # 7
             facts,
             self.store,
-            self.reader,
+            reads,
             pinned=_pinned(lease),
             now=_now(),
             patient=self._patient and lease.attempts <= self.patience,
@@ -326,7 +327,7 @@ class Daemon(LoggingConfigurable):
             or self._settling(lease)
         ):
             return
-        lineage = self.describer.describe(build, self.reader)  # 9
+        lineage = self.describer.describe(build, reads)  # 9
         lineage = lineage.model_copy(update={"revision": lease.revision})
         self.on_step("built")
         built = Built(
@@ -341,7 +342,7 @@ class Daemon(LoggingConfigurable):
         told = self._told(lineage)
         if self.store.finish_build(lease, built, told, held=not self.emit):  # 10
             self.report.note_build(lineage, waiting=bool(build.waiting))
-            self._log_build(lineage, time.monotonic() - began)
+            self._log_build(lineage, time.monotonic() - began, reads.requests)
         else:
             self.log.warning("The lease on %s ran out while it was built", lease.execution)
         self.on_step("finished build")
@@ -567,9 +568,9 @@ class Daemon(LoggingConfigurable):
 
     # ----------------------------------------------------------------------- logs
 
-    def _log_build(self, lineage: Lineage, seconds: float) -> None:
+    def _log_build(self, lineage: Lineage, seconds: float, reads: int) -> None:
         self.log.info(
-            "Built %s (%s): %d tasks, %d datasets%s%s in %.2f s",
+            "Built %s (%s): %d tasks, %d datasets%s%s in %.2f s with %d reads",
             lineage.execution,
             lineage.phase,
             len(lineage.tasks),
@@ -577,6 +578,7 @@ class Daemon(LoggingConfigurable):
             ", partial" if lineage.partial else "",
             f", {len(lineage.incomplete)} things unknown" if lineage.incomplete else "",
             seconds,
+            reads,
             extra={"action": "build"},
         )
 

@@ -336,7 +336,7 @@ class _Builder:
         return Properties(
             name=f"{naming.short(task.name)}.{variable}" if task else None,
             description=descriptions(interface).get(variable),
-            custom={"kind": use.reference.kind},
+            custom=_noted(use.reference),
         )
 
     def _written(self) -> dict[DatasetId, tuple[Reference, ...]]:
@@ -482,6 +482,15 @@ def _launched_by(facts: Facts) -> RunId | None:
     if name := facts.labels.get(EAGER_LABEL):
         return RunId(execution=facts.execution.model_copy(update={"name": name}))
     return None
+
+
+def _noted(reference: Reference) -> dict[str, str]:
+    """What the literal says of the data besides where it is."""
+    return {
+        "kind": reference.kind,
+        **{f"metadata.{key}": text for key, text in sorted(reference.metadata.items())},
+        **{f"partition.{key}": text for key, text in sorted(reference.partitions.items())},
+    }
 
 
 def _logic(template: TaskDefinition) -> Logic | None:

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from flyteidl.core import literals_pb2, types_pb2
 
-from flytelineage.collect import MISSING_TRIES, Collector, Pinned, Unavailable
+from flytelineage.collect import Collector, Pinned, Unavailable
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import ReadError
 from flytelineage.facts import Facts, Identifier, Literals, NodeFacts, Origin
 from flytelineage.flow import Read
 from flytelineage.lineage import pipeline_key
+from flytelineage.rounds import MISSING_TRIES
 from tests.factories import EXECUTION, NOW
 
 HEX = "0123456789abcdef0123456789abcdef"
@@ -102,7 +104,7 @@ def facts(*nodes, **fields):
 
 
 def collect(found, objects, memory=None, *, pinned=None, age=0, patient=False, **traits):
-    bucket = Bucket(objects)
+    bucket = objects if isinstance(objects, Bucket) else Bucket(objects)
     collected = Collector(**traits).collect(
         found,
         memory or Memory(),
@@ -259,3 +261,42 @@ def test_a_pinned_name_stays():
     collected, _ = collect(found, WHOLE, pinned=pinned)
 
     assert (collected.pipeline, collected.name_source) == (pinned.pipeline, "guessed")
+
+
+def test_literals_stored_apart_of_all_tasks_are_read_at_once():
+    """One map after the other would wait for each of theirs."""
+    met = threading.Barrier(2, timeout=10)
+    apart = literals_pb2.Literal(
+        offloaded_metadata=literals_pb2.LiteralOffloadedMetadata(uri="s3://b/apart", size_bytes=9)
+    )
+    holder = literals_pb2.LiteralMap(literals={"o0": apart}).SerializeToString()
+
+    class Meeting(Bucket):
+        def read(self, uri):
+            if uri == "s3://b/apart":
+                met.wait()
+            return super().read(uri)
+
+    objects = {"s3://b/apart": literal(RAW).SerializeToString()}
+    objects |= {f"s3://b/n{i}/outputs.pb": holder for i in range(2)}
+    objects |= {f"s3://b/n{i}/inputs.pb": literal_map(x="s3://lake/a") for i in range(2)}
+
+    found, _ = collect(facts(node("n0"), node("n1")), Meeting(objects))
+
+    assert [r.uri for r in found.outputs["n1"].references] == [RAW]
+
+
+def test_references_of_one_execution_are_bounded_together():
+    """The first tasks keep theirs; what is over is a problem of who comes later."""
+    objects = {
+        f"s3://b/n{i}/{side}.pb": literal_map(**{f"v{j}": f"s3://lake/{j}" for j in range(4)})
+        for i in range(2)
+        for side in ("inputs", "outputs")
+    }
+
+    found, _ = collect(facts(node("n0"), node("n1")), objects, max_references=9)
+
+    kept = [*found.inputs.values(), *found.outputs.values()]
+    assert sum(len(read.references) for read in kept) == 9
+    assert found.inputs["n0"].problems == ()
+    assert "over budget" in found.outputs["n1"].problems[0]
