@@ -185,7 +185,7 @@ def case_of(
         now=datetime.now(timezone.utc),
         patient=False,
     )
-    open_ends = questions(facts, lost=bool(missing_events(facts)))
+    open_ends = [one.key for one in questions(facts, lost=bool(missing_events(facts)))]
     return Case(
         facts=facts,
         collected=collected,
@@ -194,7 +194,8 @@ def case_of(
         events=kinds,
         standing=standing,
         registrations=store.registrations(collected.locations),
-        asked=store.asked(question.key for question in open_ends),
+        asked=store.asked(open_ends),
+        kept=frozenset(store.definitions(open_ends)),
     )
 
 

@@ -25,6 +25,7 @@ class Case:
         standing: How far the store has come with it.
         registrations: Who registered what it names, by raw-output key.
         asked: Questions that FlyteAdmin was asked, with the last time.
+        kept: Questions whose answers are kept for good.
         admin: The FlyteAdmin that is configured; empty for none.
         told: Whether `FlyteLineage.include` and `exclude` let targets hear of it.
         limit: How many of a kind are shown; 0 for all.
@@ -38,6 +39,7 @@ class Case:
     standing: Standing = field(default_factory=Standing)
     registrations: Mapping[str, Registration] = field(default_factory=dict)
     asked: Mapping[str, datetime] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
     admin: str = ""
     told: bool = True
     limit: int = 0

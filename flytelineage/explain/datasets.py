@@ -12,9 +12,15 @@ from flytelineage.flow import DataFlow
 from flytelineage.literals import Reference
 
 
-def described(case: Case, flow: DataFlow, reference: Reference) -> Iterator[Line]:
-    """A variable, the URI it holds, and the dataset at it with what named that."""
-    yield Line(f"{reference.variable}: {naming.normalised(reference.uri)}", whole=True)
+def described(
+    case: Case, flow: DataFlow, reference: Reference, *, node: str = ""
+) -> Iterator[Line]:
+    """A variable, the URI it holds, and the dataset at it with what named that.
+
+    `node` says whose variable it is, where there are several of the name.
+    """
+    variable = f"{reference.variable} of {node}" if node else reference.variable
+    yield Line(f"{variable}: {naming.normalised(reference.uri)}", whole=True)
     raw = naming.raw_output(reference.uri)
     if raw is None:
         decision = flow.names.decide(reference.uri)

@@ -69,8 +69,8 @@ def _outcome(case: Case) -> Iterator[Line]:
     if facts.error:
         message = facts.error.message.strip().partition("\n")[0][:_MOST_OF_AN_ERROR]
         yield Line(f"{facts.error.kind} {facts.error.code}: {message}", label="error")
-    until = f" to {moment(facts.ended_at)}" if facts.ended_at else ""
-    yield Line(f"from {moment(facts.started_at)}{until}", label="time")
+    until = f"to {moment(facts.ended_at)}" if facts.ended_at else "on"
+    yield Line(f"from {moment(facts.started_at)} {until}", label="time")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(case.events.items()))
     total = number(sum(case.events.values()), "event")
     yield Line(f"{total}: {kinds}", label="rests on")
@@ -119,7 +119,8 @@ def _built(case: Case) -> str:
     due = f" at {moment(standing.due_at)}" if standing.due_at else ""
     waits = f"; it waits for {standing.waits_for}" if standing.waits_for and due else ""
     if standing.built_at is None:
-        return f"not yet; to be built{due}{waits}" if due else "not yet"
+        tries = f", begun {number(standing.attempts, 'time')}" if standing.attempts else ""
+        return f"not yet{tries}; to be built{due}{waits}" if due else f"not yet{tries}"
     if standing.current:
         again = f", and will be again{due}" if due else ""
         return f"on {moment(standing.built_at)}, from all of its events{again}"
@@ -204,7 +205,8 @@ def _graph(case: Case) -> str:
         return f"{compiled}; {dynamic}" if dynamic else compiled
     if dynamic:
         return f"not of the workflow; {dynamic} is known"
-    return "not known: edges rest on data alone"
+    rest = "data and the order of events" if case.rules.infer_order else "data alone"
+    return f"not known: edges rest on {rest}"
 
 
 def _questions(case: Case) -> Iterator[Line]:
@@ -224,11 +226,8 @@ def _questions(case: Case) -> Iterator[Line]:
 
 def _settled(case: Case, question: consult.Question) -> bool:
     """Whether what is known already answers it."""
-    if question.subject == "workflow":
-        return case.collected.definition is not None
-    if question.subject == "launch_plan":
-        return bool(case.collected.schedule)
-    return question.subject == "origin" and question.execution in case.collected.seen
+    seen = question.subject == "origin" and question.execution in case.collected.seen
+    return seen or question.key in case.kept
 
 
 # ---------------------------------------------------------------- what is missing
@@ -240,6 +239,8 @@ def _missing(case: Case) -> Iterator[Line]:
         yield Line("marked partial: edges whose producer is unknown are left out")
     if abandoned := list(_abandoned(case)):
         yield from labelled("abandoned", some(([line] for line in abandoned), case.limit))
+    if unplaced := list(_unplaced(case)):
+        yield from labelled("places", some(([line] for line in unplaced), case.limit))
     if unknown := case.build.lineage.incomplete:
         yield from labelled("unknown", some(([Line(text)] for text in unknown), case.limit))
 
@@ -256,6 +257,15 @@ def _abandoned(case: Case) -> Iterator[Line]:
             f"attempt {attempt} at {parent} was not the last: {number(count, 'node')} {below} "
             "give no lineage"
         )
+
+
+def _unplaced(case: Case) -> Iterator[Line]:
+    """Nodes that are told as no task, since it is not known as which."""
+    told = {node.id for node in case.flow.nodes} if case.flow else set()
+    for node in case.structure.task_nodes if case.flow else ():
+        task = naming.task_of(node)
+        if task is not None and node.id not in told:
+            yield Line(f"{node.id} ran {task.name}, but no event says where it stands: not told")
 
 
 # ------------------------------------------------------------------------ tasks
@@ -327,11 +337,10 @@ def _awaited(case: Case, key: str) -> Iterator[Line]:
 
 def _users(case: Case, key: str) -> Iterator[Line]:
     """Which variables hold what is waited for."""
-    flow = case.flow
-    for node in case.structure.telling if flow else ():
-        for use in flow.reads[node.id] if flow else ():
+    for id, uses in case.flow.reads.items() if case.flow else ():
+        for use in uses:
             if use.key == key:
-                yield Line(f"it is {use.reference.variable} of {node.id}", depth=1)
+                yield Line(f"it is {use.reference.variable} of {id}", depth=1)
 
 
 def _deliveries(case: Case) -> Iterator[Line]:

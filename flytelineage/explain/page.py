@@ -51,7 +51,8 @@ def rendered(sections: Iterable[Section]) -> Iterator[str]:
         lines = list(section.lines)
         column = _LABEL if any(line.label for line in lines) else 0
         for line in lines:
-            first = "  " + f"{safe(line.label)} ".ljust(column) + "  " * line.depth
+            label = f"{safe(line.label)} ".ljust(column) if column else ""
+            first = f"  {label}{'  ' * line.depth}"
             yield from [f"{first}{safe(line.text)}"] if line.whole else _wrapped(line.text, first)
 
 
@@ -70,7 +71,7 @@ def _wrapped(text: str, first: str) -> list[str]:
 def safe(text: str) -> str:
     """A text without anything but visible characters and spaces, and not endless."""
     if len(text) > LONGEST:
-        text = f"{text[:LONGEST]}... ({len(text) - LONGEST} more characters)"
+        text = f"{text[:LONGEST]}... ({len(text)} characters in all)"
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from flytelineage import naming
+from flytelineage.definitions import START
 from flytelineage.entities import Evidence, TaskId
 from flytelineage.explain.case import Case
 from flytelineage.explain.datasets import described
 from flytelineage.explain.page import Line, labelled, moment, some
 from flytelineage.facts import NodeFacts
-from flytelineage.flow import DataFlow, Held, Use, Why
+from flytelineage.flow import DataFlow, Read, Use, Why
 
+_WRITTEN = {
+    Why.NEW: "its outputs hold it and its inputs do not",
+    Why.PATH: "its outputs hold it and the path names the node",
+    None: "none of its outputs holds it, but the path names the node, and a node that it made was "
+    "given it",
+}
 _NOT_WRITTEN = {
     Why.GIVEN: "not written here: the task's inputs hold it too",
     Why.INNER: "not written here: a node that this one made wrote it",
@@ -36,15 +43,28 @@ def explain_task(
         return
     if not case.build.lineage.succeeded:
         # Told of no edge, but what it wrote has a name for those who read it.
-        yield from labelled("registers", _writes(case, flow, counted))
+        registered = _writes(case, flow, counted)
+        yield from labelled("registers", registered, _none(case.collected.outputs, counted))
         return
-    yield from labelled("reads", _reads(case, flow, counted))
-    yield from labelled("writes", _writes(case, flow, counted))
+    yield from labelled("reads", _reads(case, flow, counted), _none(case.collected.inputs, counted))
+    yield from labelled(
+        "writes", _writes(case, flow, counted), _none(case.collected.outputs, counted)
+    )
     if passed := list(_passed_on(case, flow, counted)):
         yield from labelled("hands on", passed)
-    yield from labelled("upstream", _upstream(case, flow, counted), "nothing that is known")
+    yield from labelled("upstream", _upstream(case, flow, counted), _NOT_KNOWN)
     if unknown := list(_unknown(case, flow, counted)):
-        yield from labelled("unknown", unknown)
+        yield from labelled("unknown", some(([line] for line in unknown), case.limit))
+        yield Line("there may be more edges, so what was told before is kept beside these")
+
+
+_NOT_KNOWN = "nothing that is known of"
+
+
+def _none(reads: Mapping[str, Read], nodes: Sequence[NodeFacts]) -> str:
+    """What is said where there is no data: only what was read can be without any."""
+    known = all(node.id in reads and not reads[node.id].problems for node in nodes)
+    return "nothing" if known else _NOT_KNOWN
 
 
 # ------------------------------------------------------------------- what ran
@@ -74,7 +94,8 @@ def _place(case: Case, flow: DataFlow, id: TaskId) -> Iterator[Line]:
     structure = case.structure
     here = sorted(structure.paths.get(id.name, ()), key=naming.natural)
     if not flow.is_multiple(id.name):
-        yield Line(f"none in its name: it stands at {here[0]} alone", label="place")
+        where = f"it stands at {here[0]} alone" if here else "it stands once, nobody knows where"
+        yield Line(f"none in its name: {where}", label="place")
         return
     yield Line(f"@{id.place}, since it stands at several nodes:", label="place")
     yield from some(([Line(path, depth=1)] for path in here), case.limit)
@@ -89,37 +110,39 @@ def _place(case: Case, flow: DataFlow, id: TaskId) -> Iterator[Line]:
 
 
 def _reads(case: Case, flow: DataFlow, nodes: Sequence[NodeFacts]) -> Iterator[Line]:
-    blocks = (described(case, flow, use.reference) for n in nodes for use in flow.reads[n.id])
+    blocks = (
+        described(case, flow, use.reference, node=_which(node, nodes))
+        for node in nodes
+        for use in flow.reads[node.id]
+    )
     return some(blocks, case.limit)
 
 
 def _writes(case: Case, flow: DataFlow, nodes: Sequence[NodeFacts]) -> Iterator[Line]:
-    blocks = (_write(case, flow, node, use) for node in nodes for use in flow.writes[node.id])
+    blocks = (
+        _write(case, flow, node, use, why.get((use.reference, use.key)), _which(node, nodes))
+        for node in nodes
+        for why in [{(held.reference, held.key): held.why for held in flow.held(node)}]
+        for use in flow.writes[node.id]
+    )
     return some(blocks, case.limit)
 
 
-def _write(case: Case, flow: DataFlow, node: NodeFacts, use: Use) -> Iterator[Line]:
-    yield from described(case, flow, use.reference)
-    yield Line(_why_written(case, flow, node, use), depth=1)
+def _which(node: NodeFacts, nodes: Sequence[NodeFacts]) -> str:
+    return node.id if len(nodes) > 1 else ""
 
 
-def _why_written(case: Case, flow: DataFlow, node: NodeFacts, use: Use) -> str:
-    held = {(one.reference, one.key): one for one in flow.held(node)}
-    found: Held | None = held.get((use.reference, use.key))
-    if found is None:
-        return (
-            f"written by {node.id}: none of its outputs holds it, but the path names the node, and "
-            "a node that it made was given it"
-        )
-    why = (
-        "its outputs hold it and its inputs do not"
-        if found.why is Why.NEW
-        else "its outputs hold it and the path names the node"
-    )
-    if not flow.fetched(node):
-        return f"written by {node.id}: {why}"
-    how = "the cache" if flow.cached(node) else "what is recovered"
-    return f"taken over by {node.id} from {how}: {why}; {_origin(case, node)}"
+def _write(
+    case: Case, flow: DataFlow, node: NodeFacts, use: Use, why: Why | None, which: str
+) -> Iterator[Line]:
+    yield from described(case, flow, use.reference, node=which)
+    said = _WRITTEN[why]
+    if flow.fetched(node):
+        how = "the cache" if flow.cached(node) else "what is recovered"
+        said = f"taken over by {node.id} from {how}: {said}; {_origin(case, node)}"
+    else:
+        said = f"written by {node.id}: {said}"
+    yield Line(said, depth=1)
 
 
 def _origin(case: Case, node: NodeFacts) -> str:
@@ -156,7 +179,6 @@ def _unknown(case: Case, flow: DataFlow, nodes: Sequence[NodeFacts]) -> Iterator
         for use in (*flow.reads[node.id], *flow.writes[node.id]):
             if use.dataset is None:
                 yield Line(f"{use.reference.variable} of {node.id} has no name")
-        yield Line("there may be more edges: what was told before is kept, and these are added")
 
 
 # --------------------------------------------------------------------- upstream
@@ -208,7 +230,11 @@ def _by_definition(case: Case, node: NodeFacts, before: str) -> Iterator[Line]:
     for wait in case.structure.dependencies.waits(node.id):
         if before not in wait.tasks:
             continue
-        if wait.input:
+        if wait.node == START:
+            said = (
+                f"the input {wait.input} of {node.id} is the input {wait.output} of {node.parent}"
+            )
+        elif wait.input:
             said = f"the input {wait.input} of {node.id} is {wait.node}.{wait.output}"
         elif wait.node:
             said = f"{node.id} comes after {wait.node}"
