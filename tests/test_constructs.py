@@ -12,21 +12,25 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from flyteidl.core import execution_pb2
 from flyteidl.event import event_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flytelineage.daemon import Daemon
-from flytelineage.events import TERMINAL_PHASES
+from flytelineage.events import TERMINAL_PHASES, decode
+from flytelineage.facts import fold
 from flytelineage.flyteadmin import FlyteAdmin
 from flytelineage.objects import ObjectReader
 from flytelineage.store import Store
 from flytelineage.targets.file import FileTarget
 from flytelineage.testing.doubles import MemorySource
 from flytelineage.testing.flyteadmin import FlyteAdminDouble
-from flytelineage.testing.simulator import FolderStorage, Stream
+from flytelineage.testing.simulator import FolderStorage, MemoryStorage, Stream
 from flytelineage.testing.simulator.constructs import CONSTRUCTS
 from tests.found import comparable, lineages, replay, told
 
 START = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=12)
 """Metadata that is young: only then a missing object means that it was never written."""
+NOW = START + timedelta(hours=12)
 
 
 def family(streams: Iterable[Stream]) -> list[Stream]:
@@ -165,6 +169,36 @@ class TestConstructs:
                 drain(daemon, clock)
 
         assert without_places(last_told(tmp_path)) == without_places(true(streams, "truth"))
+
+    def test_executions_may_be_built_in_any_order(self, name, tmp_path):
+        """The newest first: what it reads of older ones has no name yet, and then gets one."""
+        streams = family(CONSTRUCTS[name](FolderStorage(tmp_path / "bucket"), start=START))
+
+        with running(tmp_path) as (daemon, clock):
+            for stream in reversed(streams):
+                daemon.source.send(list(stream.bodies("v2")))
+                while daemon.source.visible:
+                    daemon.intake()
+                clock.now += timedelta(seconds=1)
+            drain(daemon, clock)
+
+        assert without_places(last_told(tmp_path)) == without_places(true(streams, "truth"))
+
+    def test_facts_are_the_same_in_any_order(self, name):
+        """Whatever arrives first, and how often."""
+        for stream in family(CONSTRUCTS[name](MemoryStorage(), start=START)):
+            fold_in_any_order([decode(b, received_at=NOW) for b in stream.bodies("raw")])
+
+
+def fold_in_any_order(every):
+    whole = fold(every[0].execution, every)
+
+    @settings(max_examples=5, deadline=None, database=None)
+    @given(st.permutations(every), st.lists(st.sampled_from(every), max_size=9))
+    def permuted(order, again):
+        assert fold(whole.execution, [*order, *again]) == whole
+
+    permuted()
 
 
 def without_places(told):
