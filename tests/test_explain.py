@@ -228,6 +228,22 @@ class TestEdges:
         assert "more tasks: --task=NAME shows one, --limit=0 all" in said
 
 
+def test_a_node_that_cannot_be_placed(tmp_path: Path) -> None:
+    """Its task stands at several nodes, and only its task events came."""
+    (stream,) = CONSTRUCTS["one_task_at_several_nodes"](
+        FolderStorage(tmp_path / "bucket"), start=START
+    )
+    partly = stream.without(
+        lambda event: hasattr(event, "spec_node_id") and event.id.node_id == "n1"
+    )
+    replay(partly.bodies(), tmp_path)
+
+    said = text(case(tmp_path, "a1"))
+
+    assert re.search(r"  places      n1 ran app.etl.\w+, but no event says where it stands", said)
+    assert "marked partial: edges whose producer is unknown are left out" in said
+
+
 class TestOutcome:
     """What the end, the name and the deliveries rest on."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 
+from flytelineage.store import Store
 from flytelineage.testing.simulator import (
     Dynamic,
     FolderStorage,
@@ -164,6 +165,16 @@ class TestExecution:
 
         assert "  reads       nothing that is known of\n" in text
         assert "was not read: --offline" in text
+
+    def test_beside_a_daemon(self, replayed: Ended, told: Told) -> None:
+        """It holds the SQLite file, and is not disturbed."""
+        store = Store(path="kept.sqlite3")
+        store.open(exclusive=True)
+
+        try:
+            assert told("flytesnacks/development/a1b2c3") == TWO_TASKS
+        finally:
+            store.close()
 
     def test_it_was_held(self, stream: Stream, keep: Keep, told: Told) -> None:
         """Each target has its line."""
