@@ -236,10 +236,10 @@ def _fields(data: bytes) -> dict[int, bytes]:
     Raises:
         DecodeError: The bytes are not a protobuf message.
     """
-    fields: dict[int, bytes] = {}
+    fields: dict[int, list[bytes]] = {}
     for number, content in _pieces(data):
-        fields[number] = fields[number] + content if number in fields else content
-    return fields
+        fields.setdefault(number, []).append(content)
+    return {number: b"".join(pieces) for number, pieces in fields.items()}
 
 
 def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -207,6 +208,17 @@ def test_damaged_messages_never_raise_anything_else(kind, flips, cut):
     assert event.execution.name
     assert event.execution.name.isprintable()
     message(event)
+
+
+def test_a_message_in_very_many_pieces_costs_what_its_bytes_cost():
+    """Joined one by one they would be copied each time: gigabytes for one message."""
+    text = base64.b64encode(field(2, b"\x0a") * 500_000).decode()
+    began = time.process_time()
+
+    with pytest.raises(DecodeError):
+        decode(text, received_at=LATER)
+
+    assert time.process_time() - began < 2
 
 
 @given(st.text(max_size=200))
