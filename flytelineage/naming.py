@@ -130,9 +130,14 @@ def short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+# Events say what they like, and Python reads no number of more than 4300 digits.
+_NUMBER = re.compile(r"([0-9]{1,18})")
+
+
 def natural(text: str) -> list[tuple[int, str]]:
     """A sort key by which `n2` comes before `n10`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    between = enumerate(_NUMBER.split(text))
+    return [(int(part), "") if index % 2 else (-1, part) for index, part in between]
 
 
 # --------------------------------------------------------------- what tasks wrote

@@ -56,6 +56,12 @@ def test_a_guess_rests_on_task_names(case):
     assert naming.guess_workflow(reversed(nodes)) == workflow
 
 
+@pytest.mark.parametrize("strange", ["²", "٣" * 5000, "n" + "1" * 5000])
+def test_an_id_that_no_number_can_be_read_from_has_a_place_all_the_same(strange):
+    """Spec node ids are texts, and Python refuses to read long numbers."""
+    assert sorted(["n10", strange, "n2"], key=naming.natural).index("n10") > 0
+
+
 def test_the_launch_plan_goes_before_a_guess():
     facts = Facts(
         EXECUTION,
