@@ -11,6 +11,7 @@ it runs a task as well. The *elements* of a map task are runs of it, no tasks of
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -304,5 +305,8 @@ class Structure:
             yield from self.dependencies.missing()
 
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
 def _group(node: NodeFacts) -> int:
-    return int(node.retry_group) if node.retry_group.isdecimal() else 0
+    return int(node.retry_group) if _NUMBER.fullmatch(node.retry_group) else 0

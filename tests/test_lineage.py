@@ -393,6 +393,15 @@ def test_wrappers_neither_read_nor_write():
     }
 
 
+def test_a_retry_group_that_is_no_number_is_that_of_the_first_attempt():
+    """It is a text, and Python refuses to read long numbers."""
+    child = node("n0-0-dn0", "load", parent="n0", retry_group="1" * 5000)
+
+    built = build(facts(node("n0", "fan", is_dynamic=True, attempt=0), child))
+
+    assert "load" in io_of(built)
+
+
 def test_children_of_an_earlier_attempt_give_no_edges():
     """A parent that is tried again makes its children anew; the earlier ones only ran."""
     inner = {"parent": "n0", "spec_id": "dn0"}
