@@ -255,8 +255,16 @@ class Structure:
 
         A dynamic node may run a task that also stands in the workflow itself.
         """
-        defined = self.definition.places.get(name, frozenset()) if self.definition else frozenset()
-        return len(defined | self.paths.get(name, frozenset())) > 1
+        return name in self._multiple
+
+    @cached_property
+    def _multiple(self) -> frozenset[str]:
+        defined = self.definition.places if self.definition else {}
+        return frozenset(
+            name
+            for name in {*defined, *self.paths}
+            if len(defined.get(name, frozenset()) | self.paths.get(name, frozenset())) > 1
+        )
 
     # ----------------------------------------------------------------- definitions
 
@@ -293,10 +301,18 @@ class Structure:
 
     def template(self, task: Identifier) -> TaskDefinition | None:
         """The registered task, from the workflow's definition or a dynamic node's."""
-        for definition in (self.definition, *self.closures.values()):
-            if definition is not None and task in definition.tasks:
-                return definition.tasks[task]
-        return None
+        return self._templates.get(task)
+
+    @cached_property
+    def _templates(self) -> Mapping[Identifier, TaskDefinition]:
+        """Every registered task; of one that several definitions hold, the first is kept."""
+        definitions = [*self.closures.values()]
+        if self.definition is not None:
+            definitions.insert(0, self.definition)
+        found: dict[Identifier, TaskDefinition] = {}
+        for definition in reversed(definitions):
+            found.update(definition.tasks)
+        return found
 
     def missing(self) -> Iterator[str]:
         """What must have happened although no event of it was seen."""
