@@ -174,12 +174,12 @@ class Dependencies:
 
     def _inside(self, parent: str, level: str, around: _Around) -> list[tuple[str, str, _Around]]:
         """The nodes inside of a node, with what is around them, the last one first."""
-        order = {id: number for number, id in enumerate(around[1].nodes)} if around else {}
-        found = sorted(
-            self._children.get(parent, ()),
-            key=lambda id: order.get(self._seen[id].spec_id, len(order)),
-            reverse=True,
-        )
+        found = self._children.get(parent, [])
+        if around and len(found) > 1:  # the one arm of a branch needs no look at its graph
+            order = {id: number for number, id in enumerate(around[1].nodes)}
+            found = sorted(
+                found, key=lambda id: order.get(self._seen[id].spec_id, len(order)), reverse=True
+            )
         return [(id, level, around) for id in found]
 
     def _place(self, seen: Seen, level: str, around: _Around) -> _Around:
