@@ -7,9 +7,9 @@ fetched comes in as `Collected`.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -27,6 +27,13 @@ from flytelineage.structure import CACHE_HIT, Structure
 MAX_ORDERED = 100
 """Tasks after which one is told to come by the order of events alone; of more than that,
 order says nothing."""
+
+MAX_EDGES = 1_000_000
+"""Of one execution, from data: many tasks that write one place multiply those that read it."""
+
+_DATA, _DEFINITION = frozenset({Evidence.DATA}), frozenset({Evidence.DEFINITION})
+_ORDER = frozenset({Evidence.ORDER})
+_BOTH = _DATA | _DEFINITION  # shared: a set for each edge would be most of its memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,18 @@ class Why(Enum):
     UNSURE = "its inputs are not known"
 
 
+class _Piece(NamedTuple):
+    """What a URI says of the data at it.
+
+    Attributes:
+        key: What two URIs of one piece of data have in common.
+        raw: Where Flyte put it, if Flyte did.
+    """
+
+    key: str
+    raw: naming.RawOutput | None
+
+
 class Held(NamedTuple):
     """A piece of data in the outputs of a task."""
 
@@ -129,6 +148,8 @@ class DataFlow:
         self.orphans: set[str] = set()
         self.mistakes: set[str] = set()
         self._task_ids: dict[str, TaskId] = {}
+        self._pieces: dict[str, _Piece] = {}
+        self._named: dict[str, DatasetId | None] = {}
         self._adopted: dict[str, list[tuple[Reference, str]]] = defaultdict(list)
         self._register()
 
@@ -198,6 +219,16 @@ class DataFlow:
         read = reads.get(node.id)
         return read is not None and not read.problems
 
+    def _piece(self, uri: str) -> _Piece:
+        """What a URI says; each is taken apart once, and every task that meets it asks."""
+        if uri not in self._pieces:
+            raw = naming.raw_output(uri)
+            self._pieces[uri] = _Piece(raw.key if raw else naming.normalised(uri), raw)
+        return self._pieces[uri]
+
+    def _key(self, uri: str) -> str:
+        return self._piece(uri).key
+
     def held(self, node: NodeFacts) -> Iterator[Held]:
         """What a succeeded task's outputs hold, and whether the task wrote it.
 
@@ -206,10 +237,12 @@ class DataFlow:
         hit never are where Flyte sends literals inline. A dynamic node returns what its
         children wrote, so there too the path must name it.
         """
-        given = {_key(reference.uri) for reference in self._references(self.known.inputs, node)}
+        given = {
+            self._key(reference.uri) for reference in self._references(self.known.inputs, node)
+        }
         known, wraps = self._known_whole(self.known.inputs, node), self._wraps(node)
         for reference in self._references(self.known.outputs, node):
-            key, why = _key(reference.uri), Why.UNSURE
+            key, why = self._key(reference.uri), Why.UNSURE
             if key in given:
                 why = Why.GIVEN
             elif known and not wraps:
@@ -228,7 +261,7 @@ class DataFlow:
 
     def _owns(self, node: NodeFacts, uri: str) -> bool:
         """Whether the path names the node, or the one whose outputs it took over."""
-        raw = naming.raw_output(uri)
+        raw = self._piece(uri).raw
         execution, id = self.facts.execution, node.id
         if self.fetched(node) and node.origin:
             execution, id = node.origin
@@ -253,7 +286,7 @@ class DataFlow:
             task = self.task_id(node).local
             for reference, key in self._held(node):
                 written.add(key)
-                raw = naming.raw_output(reference.uri)
+                raw = self._piece(reference.uri).raw
                 if raw is None or key in self.known.locations or self._foreign(node, raw.owner):
                     continue
                 named = artifacts.get(reference.variable) or naming.artifact_of(
@@ -309,7 +342,7 @@ class DataFlow:
         parents = {f"{name}-{n.id}": n for n in self.telling if self._wraps(n)}
         for node in self.telling if parents else ():
             for reference in self._references(self.known.inputs, node):
-                raw = naming.raw_output(reference.uri)
+                raw = self._piece(reference.uri).raw
                 parent = parents.get(raw.owner.rpartition("-")[0]) if raw else None
                 if raw is None or parent is None or raw.key in written:
                     continue
@@ -326,7 +359,12 @@ class DataFlow:
 
     def name(self, uri: str) -> DatasetId | None:
         """The dataset at a URI; `None` while nobody has registered it."""
-        raw = naming.raw_output(uri)
+        if uri not in self._named:
+            self._named[uri] = self._name(uri)
+        return self._named[uri]
+
+    def _name(self, uri: str) -> DatasetId | None:
+        raw = self._piece(uri).raw
         if raw is None:
             decision = self.names.decide(uri)
             self.mistakes.update(decision.problems)
@@ -344,7 +382,7 @@ class DataFlow:
         """What each succeeded task was given, by node id."""
         return {
             node.id: tuple(
-                Use(reference, _key(reference.uri), self.name(reference.uri))
+                Use(reference, self._key(reference.uri), self.name(reference.uri))
                 for reference in self._references(self.known.inputs, node)
             )
             for node in self.telling
@@ -364,43 +402,50 @@ class DataFlow:
     # ------------------------------------------------------------------ who waited
 
     @cached_property
-    def _producers(self) -> dict[str, list[NodeFacts]]:
+    def _producers(self) -> dict[str, _Producers]:
         """The nodes that produced each piece of data, by key."""
         producers: dict[str, list[NodeFacts]] = defaultdict(list)
         for node in self.telling:
-            for key in sorted({use.key for use in self.writes[node.id]}):
+            for key in {use.key for use in self.writes[node.id]}:
                 producers[key].append(node)
-        return producers
+        return {key: _Producers(nodes) for key, nodes in producers.items()}
 
     @cached_property
-    def upstream(self) -> dict[str, dict[str, set[Evidence]]]:
+    def upstream(self) -> dict[str, dict[str, frozenset[Evidence]]]:
         """What each succeeded task waited for: node ids, and what says so, by node id."""
         return {node.id: self._upstream(node) for node in self.telling}
 
-    def _upstream(self, node: NodeFacts) -> dict[str, set[Evidence]]:
-        found: dict[str, set[Evidence]] = defaultdict(set)
-        for producer in self._sources(node):
-            found[producer.id].add(Evidence.DATA)
+    def _upstream(self, node: NodeFacts) -> dict[str, frozenset[Evidence]]:
+        found = dict.fromkeys(self._sources(node), _DATA)
         for id in self.structure.dependencies.upstream(node.id) & self._node_ids:
-            found[id].add(Evidence.DEFINITION)
+            found[id] = _BOTH if id in found else _DEFINITION
         if self.infer_order and not found and not self.structure.dependencies.knows(node.id):
-            for before in self._levels[node.parent].just_before(node):
-                found[before.id].add(Evidence.ORDER)
+            found.update(
+                (before.id, _ORDER) for before in self._levels[node.parent].just_before(node)
+            )
         return found
 
-    def _sources(self, node: NodeFacts) -> Iterator[NodeFacts]:
-        """The nodes that produced what this one read, each once."""
-        found = {}
-        for use in self.reads[node.id]:
-            producers = self._producers.get(use.key, [])
-            done = [producer for producer in producers if _before(producer, node)]
+    def _sources(self, node: NodeFacts) -> Iterator[str]:
+        """Ids of the nodes that produced what this one read; none where it is too much."""
+        for producers in () if self.too_many else self._produced(node):
+            yield from (producer.id for producer in producers if producer.id != node.id)
+
+    def _produced(self, node: NodeFacts) -> Iterator[Sequence[NodeFacts]]:
+        """Who produced each piece of data that a node read."""
+        for key, uri in {use.key: use.reference.uri for use in self.reads[node.id]}.items():
+            if key not in self._producers:
+                continue
+            done = self._producers[key].before(node)
             # Raw output is written once; any other URI may have been there before, and
             # only who was done when it was read can have written what was read.
-            if not done and naming.raw_output(use.reference.uri) is not None:
-                done = producers
-            found.update({producer.id: producer for producer in done})
-        found.pop(node.id, None)
-        yield from found.values()
+            once = self._piece(uri).raw is not None
+            yield self._producers[key].nodes if once and not done else done
+
+    @cached_property
+    def too_many(self) -> bool:
+        """Whether so many wrote what so many read that none of these edges is told."""
+        edges = (len(found) for node in self.telling for found in self._produced(node))
+        return sum(edges) > MAX_EDGES
 
     @cached_property
     def _levels(self) -> dict[str, _Level]:
@@ -414,7 +459,8 @@ class DataFlow:
         """Whether all that the node read and wrote is known, and by name."""
         uses = (*self.reads[node.id], *self.writes[node.id])
         return (
-            self._known_whole(self.known.inputs, node)
+            not self.too_many
+            and self._known_whole(self.known.inputs, node)
             and (self._wraps(node) or self._known_whole(self.known.outputs, node))
             and all(use.dataset is not None for use in uses)
         )
@@ -423,6 +469,23 @@ class DataFlow:
         """What the workflow was given."""
         start = self.structure.start
         return self._references(self.known.outputs, start) if start else ()
+
+
+class _Producers:
+    """The nodes that produced one piece of data."""
+
+    def __init__(self, nodes: Sequence[NodeFacts]) -> None:
+        timed = [(node.ended_at, node) for node in nodes if node.ended_at]
+        timed.sort(key=lambda item: item[0])
+        self.nodes = nodes
+        self._done = [node for _, node in timed]
+        self._ends = [ended for ended, _ in timed]
+
+    def before(self, node: NodeFacts) -> Sequence[NodeFacts]:
+        """Those that were over when a node was queued."""
+        if node.queued_at is None:
+            return ()
+        return self._done[: bisect_right(self._ends, node.queued_at)]
 
 
 class _Level:
@@ -454,17 +517,3 @@ def writers(near: ExecutionId, owner: str) -> Iterator[ExecutionId]:
     """The executions of the same project and domain that a path may name."""
     for name in naming.possible_writers(owner):
         yield near.model_copy(update={"name": name})
-
-
-def _key(uri: str) -> str:
-    """What two URIs of one piece of data have in common."""
-    raw = naming.raw_output(uri)
-    return raw.key if raw else naming.normalised(uri)
-
-
-def _before(producer: NodeFacts, consumer: NodeFacts) -> bool:
-    return (
-        producer.ended_at is not None
-        and consumer.queued_at is not None
-        and producer.ended_at <= consumer.queued_at
-    )

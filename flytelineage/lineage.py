@@ -144,6 +144,7 @@ class _Builder:
         self.rules = rules
         self.phase = phase
         self.structure = Structure(facts, known.definition)
+        self._task_edges: dict[tuple[str, frozenset[Evidence]], TaskEdge] = {}
         self.flow = DataFlow(
             self.structure, known, pipeline, names=rules.names, infer_order=rules.infer_order
         )
@@ -271,21 +272,35 @@ class _Builder:
         ran = [node for node in nodes if node.id in self.flow.reads]
         if not ran:
             return None
-        own = self.flow.task_id(ran[0])
-        upstream: dict[TaskId, set[Evidence]] = defaultdict(set)
+        upstream: dict[str, frozenset[Evidence]] = {}
         for node in ran:
             for id, evidence in self.flow.upstream[node.id].items():
-                upstream[self.flow.task_id(self.structure.nodes[id])] |= evidence
-        upstream.pop(own, None)
+                task = self._locals[id]
+                upstream[task] = evidence | upstream[task] if task in upstream else evidence
+        upstream.pop(self._locals[ran[0].id], None)
         return IO(
             inputs=_edges(use for node in ran for use in self.flow.reads[node.id]),
             outputs=_edges(use for node in ran for use in self.flow.writes[node.id]),
-            upstream=tuple(
-                TaskEdge(task=task, evidence=tuple(sorted(upstream[task])))
-                for task in sorted(upstream, key=str)
-            ),
+            upstream=tuple(self._task_edge(task, upstream[task]) for task in sorted(upstream)),
             complete=all(self.flow.complete(node) for node in ran),
         )
+
+    @cached_property
+    def _locals(self) -> dict[str, str]:
+        """The tasks inside their pipeline, by node id: these sort as the ids do, and faster."""
+        return {node.id: self.flow.task_id(node).local for node in self.flow.nodes}
+
+    def _task_edge(self, task: str, evidence: frozenset[Evidence]) -> TaskEdge:
+        """The edge to a task, shared by all that wait for it: many and many have few."""
+        known = self._task_edges.get((task, evidence))
+        if known is None:
+            known = TaskEdge(task=self._task_ids[task], evidence=tuple(sorted(evidence)))
+            self._task_edges[task, evidence] = known
+        return known
+
+    @cached_property
+    def _task_ids(self) -> dict[str, TaskId]:
+        return {id.local: id for id in self.flow.nodes_by_task}
 
     def _datasets(self) -> tuple[Dataset, ...]:
         """Every dataset that a task or the workflow touched."""
@@ -408,6 +423,11 @@ class _Builder:
             for node in self.flow.nodes
         }
 
+    @cached_property
+    def _run_texts(self) -> dict[str, str]:
+        """By what they are sorted; one run can be upstream of thousands."""
+        return {node_id: str(run) for node_id, run in self._run_ids.items()}
+
     def _run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
         return Run.model_validate(
             {
@@ -428,7 +448,7 @@ class _Builder:
     def _final_run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
         """The attempt that decided: what its node says goes before task events."""
         run = self._run(node, attempt)
-        upstream = (self._run_ids[id] for id in self.flow.upstream.get(node.id, ()))
+        upstream = sorted(self.flow.upstream.get(node.id, ()), key=self._run_texts.__getitem__)
         started = run.started_at or node.started_at or node.queued_at
         return run.model_copy(
             update={
@@ -438,7 +458,7 @@ class _Builder:
                 "ended_at": run.ended_at or node.ended_at,
                 "error": run.error or node.error,
                 "cache_status": node.cache_status or None,
-                "upstream": tuple(sorted(upstream, key=str)) if self.succeeded else (),
+                "upstream": tuple(self._run_ids[id] for id in upstream) if self.succeeded else (),
                 "inputs": _ids(self.flow.reads.get(node.id, ())) if self.succeeded else (),
                 "outputs": _ids(self.flow.writes.get(node.id, ())) if self.succeeded else (),
             }
@@ -455,6 +475,8 @@ class _Builder:
         lines.extend(f"workflow outputs: {p}" for p in self.known.workflow_outputs.problems)
         lines.extend(f"no task is known to have written {key}" for key in sorted(self.flow.orphans))
         lines.extend(sorted(self.flow.mistakes))
+        if self.flow.too_many:
+            lines.append("more tasks wrote and read the same data than can be told")
         if self.structure.dependencies.too_many:
             lines.append("the compiled workflow has more dependencies than can be told")
         return tuple(lines[:MAX_PROBLEMS])

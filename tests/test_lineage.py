@@ -337,6 +337,22 @@ def test_who_writes_after_a_task_began_is_not_upstream_of_it():
     }
 
 
+def test_more_edges_than_can_be_told_are_unknown(monkeypatch):
+    """Two who wrote a place and two who read it are four edges; of too many none is told."""
+    monkeypatch.setattr("flytelineage.flow.MAX_EDGES", 3)
+    found = facts(
+        *(node(id, id, end=end) for id, end in zip("abcd", (10, 10, 20, 20), strict=True))
+    )
+    inputs = dict.fromkeys("cd", holds(x="s3://b/k"))
+    outputs = dict.fromkeys("ab", holds(o0="s3://b/k"))
+
+    built = build(found, inputs, outputs)
+
+    assert waits(built) == {}
+    assert not any(task.io.complete for task in built.lineage.tasks)
+    assert built.lineage.incomplete == ("more tasks wrote and read the same data than can be told",)
+
+
 def test_the_newest_write_of_a_dataset_is_told():
     """Not that of the last node in node order."""
     built = build(

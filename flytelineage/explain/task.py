@@ -179,6 +179,8 @@ def _unknown(case: Case, flow: DataFlow, nodes: Sequence[NodeFacts]) -> Iterator
         for use in (*flow.reads[node.id], *flow.writes[node.id]):
             if use.dataset is None:
                 yield Line(f"{use.reference.variable} of {node.id} has no name")
+    if flow.too_many:
+        yield Line("more tasks wrote and read the same data than can be told")
 
 
 # --------------------------------------------------------------------- upstream
@@ -196,7 +198,7 @@ def _upstream(case: Case, flow: DataFlow, nodes: Sequence[NodeFacts]) -> Iterato
 
 
 def _awaited(
-    case: Case, flow: DataFlow, node: NodeFacts, before: str, evidence: set[Evidence]
+    case: Case, flow: DataFlow, node: NodeFacts, before: str, evidence: frozenset[Evidence]
 ) -> Iterator[Line]:
     other = case.structure.nodes[before]
     task = flow.task_id(other)
