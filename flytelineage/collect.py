@@ -74,13 +74,13 @@ class Collector(LoggingConfigurable):
     """Collects for one execution at a time; may be shared by threads."""
 
     max_reads = Integer(
-        10_000,
+        50_000,
         min=1,
         help="""
         Objects that may be read to build one execution: `inputs.pb` and `outputs.pb`
         of each task. What is over it stays unknown, and the execution is marked so.
 
-        Example: c.Collector.max_reads = 50_000
+        Example: c.Collector.max_reads = 10_000
         """,
     ).tag(config=True)
 
@@ -106,24 +106,25 @@ class Collector(LoggingConfigurable):
     ).tag(config=True)
 
     max_seconds = Float(
-        60.0,
+        120.0,
         min=0.1,
         help="""
         Seconds that reading for one execution may take before the build goes on
-        without the rest.
+        without the rest. The whole build must end within `Daemon.lease_seconds`.
 
-        Example: c.Collector.max_seconds = 300
+        Example: c.Collector.max_seconds = 60
         """,
     ).tag(config=True)
 
     concurrency = Integer(
-        8,
+        16,
         min=1,
         max=64,
         help="""
-        Objects that are read at once. Raise it where the object store is far away.
+        Objects that are read at once. Raise it where the object store is far away;
+        ObjectReader.concurrency bounds those of all executions together.
 
-        Example: c.Collector.concurrency = 16
+        Example: c.Collector.concurrency = 32
         """,
     ).tag(config=True)
 

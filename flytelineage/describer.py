@@ -37,14 +37,14 @@ class Describer(LoggingConfigurable):
     ).tag(config=True)
 
     max_requests = Integer(
-        10_000,
+        50_000,
         min=1,
         help="""
         Requests that describing the data of one execution may send to the object store.
         A dataset of one Parquet file takes two; of many files see
         ObjectReader.max_footers. What is over it stays unknown.
 
-        Example: c.Describer.max_requests = 1000
+        Example: c.Describer.max_requests = 10_000
         """,
     ).tag(config=True)
 
@@ -61,14 +61,14 @@ class Describer(LoggingConfigurable):
     ).tag(config=True)
 
     concurrency = Integer(
-        8,
+        16,
         min=1,
         max=64,
         help="""
         Requests for one execution that are sent at once; ObjectReader.concurrency bounds
         those of all executions together.
 
-        Example: c.Describer.concurrency = 16
+        Example: c.Describer.concurrency = 32
         """,
     ).tag(config=True)
 

@@ -135,12 +135,12 @@ class ObjectReader(LoggingConfigurable, Reading):
     ).tag(config=True)
 
     concurrency = Integer(
-        8,
+        32,
         min=1,
         max=256,
         help="""How many requests may be under way at once, over all executions being built.
 
-        Example: c.ObjectReader.concurrency = 16
+        Example: c.ObjectReader.concurrency = 64
         """,
     ).tag(config=True)
 
