@@ -10,7 +10,7 @@ Source: flyteidl core/compiler.proto, core/workflow.proto, core/tasks.proto.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flyteidl.core.identifier_pb2 import Identifier as IdentifierMessage
     from flyteidl.core.literals_pb2 import Binding, BindingData
     from flyteidl.core.tasks_pb2 import TaskTemplate
+    from flyteidl.core.types_pb2 import PromiseAttribute
     from flyteidl.core.workflow_pb2 import IfElseBlock
     from flyteidl.core.workflow_pb2 import Node as NodeMessage
 
@@ -37,11 +38,22 @@ Kind = Literal["task", "sub-workflow", "launch plan", "branch", "approval", "gat
 hands its inputs on."""
 
 
+Steps: TypeAlias = "tuple[str | int, ...]"
+"""Keys and positions from a value down to a part of it."""
+
+
 class Promise(NamedTuple):
-    """The output of another node of the same graph."""
+    """The output of another node of the same graph, or a part of it.
+
+    Attributes:
+        path: To the part of the output that is needed; empty for all of it.
+        at: Where in the binding it stands: a list or map may need several promises.
+    """
 
     node: str
     variable: str
+    path: Steps = ()
+    at: Steps = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +101,12 @@ class Graph:
     outputs: Mapping[str, tuple[Promise, ...]] = field(default_factory=dict)
     failure: str = ""
 
-    def sinks(self) -> tuple[str, ...]:
-        """Ids of the nodes for which no other node waits; arms stand inside their branch."""
-        waiting = [node for node in self.nodes.values() if node.id != self.failure]
+    def sinks(self, seen: Container[str]) -> tuple[str, ...]:
+        """Ids of the nodes for which no other node waits that was seen.
+
+        What only an arm needs that was not taken is the last of its row.
+        """
+        waiting = [node for node in self.nodes.values() if node.id in seen]
         awaited = {promise.node for node in waiting for promise in node.promises}
         awaited.update(id for node in waiting for id in node.chained)
         return tuple(node.id for node in self.always() if node.id not in awaited)
@@ -274,12 +289,15 @@ def _graph(compiled: CompiledWorkflow) -> Graph:
 
 
 def _in_order(nodes: Mapping[str, Node]) -> Iterator[Node]:
-    """Each node after those that it waits for; a branch before its arms."""
+    """Each node after those that it waits for; a branch before its arms.
+
+    A branch comes after what its arms are given, too: who needs its output needs that.
+    """
+    waits = _waits(nodes)
     left: dict[str, int] = {}
     next_to: dict[str, list[str]] = {}
     for node in nodes.values():
-        waits = {node.arm_of, *node.chained, *(promise.node for promise in node.promises)}
-        known = waits & nodes.keys()
+        known = waits[node.id] & nodes.keys()
         left[node.id] = len(known)
         for id in known:
             next_to.setdefault(id, []).append(node.id)
@@ -293,6 +311,19 @@ def _in_order(nodes: Mapping[str, Node]) -> Iterator[Node]:
     yield from (nodes[id] for id in nodes if left[id])  # a circle, which Flyte refuses
 
 
+def _waits(nodes: Mapping[str, Node]) -> Mapping[str, set[str]]:
+    waits = {id: {*node.chained, *(p.node for p in node.promises)} for id, node in nodes.items()}
+    for node in nodes.values():
+        branch = nodes.get(node.arm_of)
+        while branch is not None:
+            waits[branch.id] |= waits[node.id] - {branch.id}
+            branch = nodes.get(branch.arm_of)
+    for node in nodes.values():
+        if node.arm_of:
+            waits[node.id].add(node.arm_of)
+    return waits
+
+
 def _nodes(
     message: NodeMessage, upstream: Mapping[str, tuple[str, ...]], arm_of: str = ""
 ) -> Iterator[Node]:
@@ -304,8 +335,6 @@ def _nodes(
     ]
     inputs = _needs(message.inputs)
     bound = {promise.node for promises in inputs.values() for promise in promises}
-    # A branch waits for what its arms are given, but that is nobody else's business.
-    bound.update(id for arm in arms for id in (*(p.node for p in arm.promises), *arm.chained))
     waits = dict.fromkeys((*message.upstream_node_ids, *upstream.get(message.id, ())))
     target = _target(message)
     yield Node(
@@ -359,16 +388,39 @@ def _needs(bindings: Iterable[Binding]) -> dict[str, tuple[Promise, ...]]:
     return {binding.var: tuple(dict.fromkeys(_promises(binding.binding))) for binding in bindings}
 
 
-def _promises(data: BindingData) -> Iterator[Promise]:
+def _promises(data: BindingData, at: Steps = ()) -> Iterator[Promise]:
     match data.WhichOneof("value"):
         case "promise":
-            yield Promise(data.promise.node_id or START, data.promise.var)
+            path = tuple(_step(attribute) for attribute in data.promise.attr_path)
+            yield Promise(data.promise.node_id or START, data.promise.var, path, at)
         case "collection":
-            for item in data.collection.bindings:
-                yield from _promises(item)
+            for position, item in enumerate(data.collection.bindings):
+                yield from _promises(item, (*at, position))
         case "map":
             for key in sorted(data.map.bindings):
-                yield from _promises(data.map.bindings[key])
+                yield from _promises(data.map.bindings[key], (*at, key))
+
+
+def _step(attribute: PromiseAttribute) -> str | int:
+    if attribute.WhichOneof("value") == "int_value":
+        return int(attribute.int_value)
+    return str(attribute.string_value)
+
+
+def parts(promises: Iterable[Promise], path: Steps) -> Iterator[Promise]:
+    """The promises that give a part of a value, each down to that part.
+
+    Args:
+        promises: Of one binding.
+        path: To the part; where nothing of the binding stands on it, all of them count.
+    """
+    found = []
+    for promise in promises:
+        shorter = min(len(promise.at), len(path))
+        if promise.at[:shorter] == path[:shorter]:
+            below = path[len(promise.at) :]
+            found.append(promise._replace(path=(*promise.path, *below)))
+    yield from found or promises
 
 
 def descriptions(interface: bytes) -> dict[str, str]:

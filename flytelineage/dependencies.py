@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from flytelineage.definitions import START, Definition, Graph, Node, Promise
+from flytelineage.definitions import START, Definition, Graph, Node, Promise, Steps, parts
 
 MAX_DEPENDENCIES = 1_000_000
 """Of one execution. A gate between many and many tasks multiplies them."""
@@ -255,17 +255,21 @@ class Dependencies:
 
         def find() -> Iterator[frozenset[str]]:
             if promise.node != START:
-                yield self._output(self._by_spec.get((level, promise.node)), promise.variable)
+                giver = self._by_spec.get((level, promise.node))
+                yield self._output(giver, promise.variable, promise.path)
                 return
             around = self._places.get(level)
             if around is not None and around.node.kind == "sub-workflow":
-                for given in around.node.inputs.get(promise.variable, ()):
-                    yield self._value(around.level, given)
+                bound = around.node.inputs.get(promise.variable, ())
+                yield from self._values(around.level, parts(bound, promise.path))
 
-        return self._once((level, promise), find)
+        return self._once((level, promise._replace(at=())), find)
 
-    def _output(self, place: _Place | None, variable: str) -> frozenset[str]:
-        """The tasks that give the value of a node's output."""
+    def _values(self, level: str, promises: Iterable[Promise]) -> Iterator[frozenset[str]]:
+        return (self._value(level, promise) for promise in promises)
+
+    def _output(self, place: _Place | None, variable: str, path: Steps) -> frozenset[str]:
+        """The tasks that give the value of a node's output, or a part of it."""
         if place is None:
             return NONE
 
@@ -273,18 +277,20 @@ class Dependencies:
             if place.runs_task:
                 yield frozenset((place.seen.id,))
             if place.inner is not None:
-                for given in place.inner[1].outputs.get(variable, ()):
-                    yield self._value(place.seen.id, given)
+                bound = place.inner[1].outputs.get(variable, ())
+                yield from self._values(place.seen.id, parts(bound, path))
             elif place.node.kind == "branch":
                 for arm in self._arms(place):
-                    yield self._output(arm, variable)
+                    yield self._output(arm, variable, path)
             elif place.node.kind == "approval":
-                for given in place.node.inputs.get(variable, ()):
-                    yield self._value(place.level, given)
+                bound = place.node.inputs.get(variable, ())
+                yield from self._values(place.level, parts(bound, path))
+                yield from self._chained(place)
+                yield self._handed_down(place)
             elif not place.runs_task:
                 yield self._awaited(place)
 
-        return self._once(("output", place.seen.id, variable), find)
+        return self._once(("output", place.seen.id, variable, path), find)
 
     def _end(self, place: _Place | None) -> frozenset[str]:
         """The tasks that are over when a node is."""
@@ -295,7 +301,7 @@ class Dependencies:
             if place.runs_task:
                 yield frozenset((place.seen.id,))
             elif place.inner is not None:
-                for id in place.inner[1].sinks():
+                for id in place.inner[1].sinks(self._seen_in(place.seen.id)):
                     yield self._end(self._by_spec.get((place.seen.id, id)))
             elif place.node.kind == "branch":
                 for arm in self._arms(place):
@@ -304,6 +310,17 @@ class Dependencies:
                 yield self._awaited(place)
 
         return self._once(("end", place.seen.id), find)
+
+    def _seen_in(self, level: str) -> frozenset[str]:
+        """Spec ids of the nodes of a level that were seen, arms of its branches included."""
+        found: set[str] = set()
+        waiting = [*self._children.get(level, ())]
+        while waiting:
+            place = self._places.get(waiting.pop())
+            if place is not None and place.level == level:
+                found.add(place.node.id)
+                waiting.extend(self._children.get(place.seen.id, ()))
+        return frozenset(found)
 
     def _arms(self, branch: _Place) -> Iterator[_Place]:
         for id in self._children.get(branch.seen.id, ()):

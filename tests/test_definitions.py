@@ -15,6 +15,7 @@ from flyteidl.core import workflow_pb2 as core
 from flytelineage.definitions import (
     Promise,
     descriptions,
+    parts,
     read_closure,
     read_schedule,
     read_workflow,
@@ -38,8 +39,8 @@ class TestGraphs:
         found = read_closure(compiled(task("n0"), task("n1"), task("n2", a=listed, b=mapped)))
 
         assert found.primary.nodes["n2"].inputs == {
-            "a": (Promise("n0", "o0"),),
-            "b": (Promise("n1", "o1"),),
+            "a": (Promise("n0", "o0", at=(0,)),),
+            "b": (Promise("n1", "o1", at=("k",)),),
         }
 
     def test_what_a_binding_names_is_no_chain(self):
@@ -58,14 +59,14 @@ class TestGraphs:
 
         assert found.primary.nodes["n1"].chained == ("n0",)
 
-    def test_what_only_an_arm_is_given_is_no_chain_of_the_branch(self):
-        """Else it would hold for the other arms."""
+    def test_what_an_arm_is_given_is_the_arms_alone(self):
+        """The branch itself waits for its condition, and for what it was chained after."""
         arms = [task("n2-n0", a=promise("n0")), task("n2-n1", a=promise("n1"))]
         found = read_closure(
-            compiled(task("n0"), task("n1"), branch("n2", arms, upstream=["n0", "n1"]))
+            compiled(task("n0"), task("n1"), task("n3"), branch("n2", arms, upstream=["n3"]))
         )
 
-        assert found.primary.nodes["n2"].chained == ()
+        assert found.primary.nodes["n2"].chained == ("n3",)
         assert found.primary.nodes["n2-n0"].arm_of == "n2"
 
     def test_array_node_is_the_task_that_it_maps(self):
@@ -97,7 +98,29 @@ class TestGraphs:
             failure=task("fn0", x=promise("n2")),
         )  # fmt: skip
 
-        assert set(read_closure(data).primary.sinks()) == {"n1", "n2"}
+        assert set(read_closure(data).primary.sinks({"n0", "n1", "n2"})) == {"n1", "n2"}
+
+    def test_what_only_an_arm_needs_that_was_not_taken_is_a_sink(self):
+        arms = [task("n1-n0", x=promise("n0")), task("n1-n1")]
+        graph = read_closure(compiled(task("n0"), branch("n1", arms))).primary
+
+        assert set(graph.sinks({"n0", "n1", "n1-n0"})) == {"n1"}
+        assert set(graph.sinks({"n0", "n1", "n1-n1"})) == {"n0", "n1"}
+
+    @pytest.mark.parametrize(
+        ("path", "given"),
+        [((), "ab"), ((0,), "a"), ((1, "x"), "b"), (("no such",), "ab")],
+    )
+    def test_part_of_a_list_is_given_by_who_gives_that_part(self, path, given):
+        bound = [Promise("a", "o0", at=(0,)), Promise("b", "o0", at=(1,))]
+
+        assert "".join(promise.node for promise in parts(bound, path)) == given
+
+    def test_part_of_a_part_is_asked_of_who_gives_it(self):
+        """What is left of the path goes on from there."""
+        (found,) = parts([Promise("a", "o0", path=("f",))], ("g", 2))
+
+        assert found.path == ("f", "g", 2)
 
     def test_task_at_two_nodes_stands_at_several(self):
         """Also where the second one is inside of a sub-workflow, or that stands twice."""

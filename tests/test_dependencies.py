@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from flyteidl.core import compiler_pb2
+from flyteidl.core import compiler_pb2, literals_pb2, types_pb2
 from google.protobuf import json_format
 
 from flytelineage import dependencies
@@ -59,7 +59,7 @@ class TestValues:
     def test_value_of_a_branch_may_come_from_any_arm(self):
         arms = [task("n1-n0", a=promise("n0")), task("n1-n1")]
 
-        assert graph(task("n0"), branch("n1", arms, ["n0"]), task("n2", a=promise("n1"))) == {
+        assert graph(task("n0"), branch("n1", arms), task("n2", a=promise("n1"))) == {
             "n1/n1-n0": ["n0"],
             "n2": ["n1/n1-n0", "n1/n1-n1"],
         }
@@ -163,11 +163,63 @@ class TestReasons:
     def test_what_something_around_waits_for_is_one_too(self):
         assert self.told("n3/n3-n0/m0") == [
             Wait(frozenset({"n1"}), "start-node", "x", "a"),
-            Wait(frozenset({"n0", "n2"})),
+            Wait(frozenset({"n0", "n1", "n2"})),
         ]
 
     def test_node_that_is_not_known_has_none(self):
         assert self.told("n9") == []
+
+    def test_chain_into_a_branch_holds_for_every_arm(self):
+        """Also where one of them is given a value of the same node."""
+        arms = [task("n1-n0", a=promise("n0")), task("n1-n1")]
+
+        assert graph(task("n0"), branch("n1", arms, ["n0"])) == {
+            "n1/n1-n0": ["n0"],
+            "n1/n1-n1": ["n0"],
+        }
+
+    def test_chain_into_an_approval_holds_for_what_it_hands_on(self):
+        assert graph(
+            task("n0"),
+            task("n1"),
+            gate("n2", "approve", ["n1"], a=promise("n0")),
+            task("n3", x=promise("n2", "a")),
+        ) == {"n3": ["n0", "n1"]}
+
+    def test_branches_may_stand_before_what_their_arms_are_given(self):
+        """The order of a closure says nothing."""
+        branches = [
+            branch(f"b{i}", [task(f"b{i}-n0", x=promise(f"b{i - 1}")), task(f"b{i}-n1")])
+            for i in range(1, 200)
+        ]
+
+        found = graph(*reversed(branches), task("b0"))
+
+        assert found["b3/b3-n0"] == ["b2/b2-n0", "b2/b2-n1"]
+
+
+class TestParts:
+    """A promise may name a part of an output: an item of a list, a field of a record."""
+
+    def lists(self, *path):
+        outputs = literals_pb2.BindingData(
+            collection=literals_pb2.BindingDataCollection(bindings=[promise("m0"), promise("m1")])
+        )
+        steps = [types_pb2.PromiseAttribute(int_value=step) for step in path]
+        part = promise("n0", "all")
+        part.promise.attr_path.extend(steps)
+        return graph(
+            sub("n0", "app.inner"),
+            task("n1", a=part),
+            subs={"app.inner": [task("m0"), task("m1")]},
+            sub_outputs={"app.inner": {"all": outputs}},
+        )
+
+    def test_item_comes_from_who_gives_that_item(self):
+        assert self.lists(1) == {"n1": ["n0/m1"]}
+
+    def test_whole_list_comes_from_all(self):
+        assert self.lists() == {"n1": ["n0/m0", "n0/m1"]}
 
 
 class TestWhatRan:
@@ -213,6 +265,25 @@ class TestWhatRan:
 
         assert found.upstream("y") == {"x"}
         assert (found.knows("y"), found.knows("n0")) == (True, False)
+
+    def test_task_that_only_an_untaken_arm_needs_is_one_of_the_last(self):
+        """So what comes after its sub-workflow comes after it."""
+        arms = [task("m1-n0", x=promise("m0")), task("m1-n1")]
+        definition = read_closure(
+            compiled(
+                sub("n0", "app.inner"),
+                task("n1", ["n0"]),
+                subs={"app.inner": [task("m0"), branch("m1", arms)]},
+            )
+        )
+        inside = [("n0-0-m0", "m0", "n0"), ("n0-0-m1", "m1", "n0"), ("x", "m1-n1", "n0-0-m1")]
+        nodes = [
+            Seen("n0", "n0"),
+            *(Seen(id, spec, parent, runs_task=spec != "m1") for id, spec, parent in inside),
+            Seen("n1", "n1", runs_task=True),
+        ]
+
+        assert Dependencies(nodes, definition).upstream("n1") == {"n0-0-m0", "x"}
 
     def test_what_must_have_run_is_missed(self):
         arms = [task("n1-n0"), task("n1-n1")]

@@ -7,9 +7,9 @@ up backwards, no compiled graph and no event is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, Union
 
 from flytelineage.testing.simulator.compiled import named_arm
 from flytelineage.testing.simulator.workflows import (
@@ -30,6 +30,11 @@ from flytelineage.testing.simulator.workflows import (
 Tasks: TypeAlias = frozenset[str]
 """Tasks by the paths of their nodes."""
 
+Given: TypeAlias = Union[  # noqa: UP007 - Python 3.10 cannot join forward references with |
+    Tasks, list["Given"], dict[str, "Given"]
+]
+"""The tasks that give a value, or those of its parts where they differ."""
+
 NONE: Tasks = frozenset()
 
 
@@ -42,7 +47,7 @@ class Flow:
         over: The tasks that are over once it is, and that nothing inside waits for.
     """
 
-    values: Mapping[str, Tasks] = field(default_factory=dict)
+    values: Mapping[str, Given] = field(default_factory=dict)
     over: Tasks = NONE
 
 
@@ -57,7 +62,7 @@ class _Graph:
     """
 
     path: str
-    given: Mapping[str, Tasks]
+    given: Mapping[str, Given]
     held: Tasks
     known: bool
     flows: dict[str, Flow] = field(default_factory=dict)
@@ -66,15 +71,16 @@ class _Graph:
         """The same nodes, seen from within a branch."""
         return _Graph(path, self.given, NONE, self.known, self.flows)
 
-    def value(self, binding: Binding) -> Tasks:
+    def value(self, binding: Binding) -> Given:
         """The tasks that give what is bound, whole or in part."""
         if isinstance(binding, Input):
-            return self.given.get(binding.name, NONE)
+            return _part(self.given.get(binding.name, NONE), binding.path)
         if isinstance(binding, Output):
-            return self.flows[binding.node].values.get(binding.variable, NONE)
+            given = self.flows[binding.node].values.get(binding.variable, NONE)
+            return _part(given, binding.path)
         if isinstance(binding, dict):
-            return _united(map(self.value, binding.values()))
-        return _united(map(self.value, binding)) if isinstance(binding, list) else NONE
+            return {key: self.value(item) for key, item in binding.items()}
+        return [self.value(item) for item in binding] if isinstance(binding, list) else NONE
 
     def over(self, ids: Iterable[str]) -> Tasks:
         """The tasks that are over once these nodes are."""
@@ -101,12 +107,11 @@ class Walk:
 
     def _walk(self, workflow: Workflow, graph: _Graph) -> Flow:
         for node in workflow.nodes:
-            pure = graph.over(set(node.after) - _bound(node))
+            pure = graph.over(set(node.after) - set(node.bound()))
             held = pure if node.upstream() else graph.held
             graph.flows[node.id] = self._node(node, graph, held)
-        waited = {
-            id for node in workflow.nodes for part in node.with_arms() for id in part.upstream()
-        }
+        ran = (part for node in workflow.nodes for part in _with_taken_arms(node))
+        waited = {id for part in ran for id in part.upstream()}
         last = [node.id for node in workflow.nodes if node.id not in waited]
         values = {name: graph.value(binding) for name, binding in workflow.outputs.items()}
         return Flow(values, graph.over(last))
@@ -117,12 +122,12 @@ class Walk:
         own = {name: graph.value(binding) for name, binding in node.inputs.items()}
         target = node.target
         if isinstance(target, (Task, MapTask, Dynamic)):
-            return self._task(target, path, graph, _united(own.values()) | control)
+            return self._task(target, path, graph, _tasks(own) | control)
         if isinstance(target, Workflow):
             return self._walk(target, _Graph(path, own, control, graph.known))
         if isinstance(target, Branch):
-            return self._branch(node, target, path, graph, _united(own.values()) | control)
-        return _through(target, own, graph.over(node.upstream()) | control)
+            return self._branch(node, target, path, graph, _tasks(own) | control)
+        return _through(target, own, graph.over(node.upstream()) | control, control)
 
     def _task(
         self, target: Task | MapTask | Dynamic, path: str, graph: _Graph, upstream: Tasks
@@ -134,7 +139,7 @@ class Walk:
             return Flow(dict.fromkeys(_outputs(target), own), own)
         inner = self._made(target, path)
         names = (*target.task.outputs, *inner.values)
-        return Flow({name: own | inner.values.get(name, NONE) for name in names}, own)
+        return Flow({name: own | _tasks(inner.values.get(name, NONE)) for name in names}, own)
 
     def _made(self, target: Dynamic, path: str) -> Flow:
         """Follow the graph that a dynamic node made, where it is known.
@@ -151,24 +156,51 @@ class Walk:
         if branch.taken_arm is None:
             return Flow()
         arm = named_arm(node, branch.taken_arm)
-        pure = graph.over(set(arm.after) - _bound(arm))
+        pure = graph.over(set(arm.after) - set(arm.bound()))
         return self._node(arm, graph.inside(path), control | pure)
 
 
-def _through(target: Gate | LaunchPlan, own: Mapping[str, Tasks], waits: Tasks) -> Flow:
-    """What no task of this execution gives comes from all that was waited for."""
+def _through(
+    target: Gate | LaunchPlan, own: Mapping[str, Given], waits: Tasks, control: Tasks
+) -> Flow:
+    """What no task of this execution gives comes from all that was waited for.
+
+    What is approved comes from who gave it, and after what the gate was chained to.
+    """
     if isinstance(target, LaunchPlan):
         return Flow(dict.fromkeys(target.workflow.outputs, waits), waits)
-    return Flow(own if target.kind == "approve" else {"o0": waits}, waits)
+    if target.kind != "approve":
+        return Flow({"o0": waits}, waits)
+    return Flow({name: _tasks(given) | control for name, given in own.items()}, waits)
+
+
+def _with_taken_arms(node: Node) -> Iterator[Node]:
+    """The node, and the arm that ran inside of it, at any depth."""
+    yield node
+    if isinstance(node.target, Branch) and node.target.taken_arm is not None:
+        yield from _with_taken_arms(node.target.taken_arm)
+
+
+def _part(given: Given, path: Iterable[str | int]) -> Given:
+    """Who gives a part of a value; everybody where its parts are not told apart."""
+    for step in path:
+        if isinstance(given, list) and isinstance(step, int) and step < len(given):
+            given = given[step]
+        elif isinstance(given, dict) and step in given:
+            given = given[str(step)]
+        else:
+            break
+    return given
+
+
+def _tasks(given: Given | Mapping[str, Given]) -> Tasks:
+    if isinstance(given, frozenset):
+        return given
+    return _united(map(_tasks, given.values() if isinstance(given, Mapping) else given))
 
 
 def _outputs(target: Task | MapTask) -> Iterable[str]:
     return (target.task if isinstance(target, MapTask) else target).outputs
-
-
-def _bound(node: Node) -> set[str]:
-    """The nodes that it or an arm of it reads from."""
-    return {id for part in node.with_arms() for id in part.bound()}
 
 
 def _united(tasks: Iterable[Tasks]) -> Tasks:
