@@ -202,6 +202,18 @@ def sub_workflow_that_hands_on(play: Play) -> None:
 
 
 @construct
+def sub_workflow_that_returns_a_list(play: Play) -> None:
+    """Whoever reads one item of it reads of one task."""
+    inner = Workflow(
+        "app.etl.inner",
+        (at("n0", CLEAN), at("n1", JOIN)),
+        outputs={"o0": [Output("n0"), Output("n1")]},
+    )
+    workflow = build(at("n0", inner), at("n1", REPORT, x=Output("n0", "o0", (1,))))
+    play(workflow, "a1")
+
+
+@construct
 def sub_workflow_retried(play: Play) -> None:
     """Its first attempt failed inside, so everything in there has run twice."""
     outcomes = {"n1": Outcome(failed_attempts=1), "n1#0/n1": Outcome("FAILED")}
@@ -343,6 +355,41 @@ def chained_branches(play: Play) -> None:
         at("n1", COUNT),
         at("n2", Branch(arms, "n1"), "n0", c=Output("n1")),
         at("n3", NOTIFY, "n2"),
+    )
+    play(workflow, "a1")
+
+
+@construct
+def chained_branch_that_reads(play: Play) -> None:
+    """One arm is given a value of the task that the branch comes after; the other is taken."""
+    arms = at("n0", CLEAN, x=Output("n0")), at("n1", JOIN)
+    workflow = build(
+        at("n0", LOAD),
+        at("n1", COUNT),
+        at("n2", Branch(arms, "n1"), "n0", c=Output("n1")),
+    )
+    play(workflow, "a1")
+
+
+@construct
+def chained_after_an_untaken_arm(play: Play) -> None:
+    """What only that arm would have read is one of the last tasks of its sub-workflow."""
+    arms = at("n0", CLEAN, x=Output("n0")), at("n1", JOIN)
+    inner = Workflow(
+        "app.etl.inner",
+        (at("n0", LOAD), at("n1", COUNT), at("n2", Branch(arms, "n1"), c=Output("n1"))),
+    )
+    play(build(at("n0", inner), at("n1", NOTIFY, "n0")), "a1")
+
+
+@construct
+def chained_approval(play: Play) -> None:
+    """What is approved goes on, and only after what the gate comes after."""
+    workflow = build(
+        at("n0", LOAD),
+        at("n1", NOTIFY),
+        at("n2", Gate("approve"), "n1", o0=Output("n0")),
+        at("n3", REPORT, x=Output("n2")),
     )
     play(workflow, "a1")
 
