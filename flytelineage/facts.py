@@ -107,7 +107,8 @@ class NodeFacts:
         parent: `id` of the enclosing node; empty at the top.
         retry_group: The parent's attempt that made this node; empty at the top.
         target: The task or launch plan that it runs.
-        queued_at: Its earliest event: what it waits for was over by then.
+        queued_at: Its earliest event: what it waits for was over by then. `None` where
+            nothing was seen of a node that ran but its end.
         attempt: The number of the attempt that wrote its outputs, where they say it.
         closure: The graph that a dynamic node made, of its last attempt that told one.
         catalogued: The task whose outputs the cache handed out.
@@ -353,7 +354,8 @@ def _mode(metadata: Any) -> str:
 
 def _fold_node(slot: _Slot, said: Any, around: Any, event: Event, stamp: _Stamp) -> None:
     """Source: flyteidl event.proto, NodeExecutionEvent."""
-    slot.earliest("queued_at", event.occurred_at)
+    if stamp.rank < _TERMINAL_RANK or _took_over(said, event):
+        slot.earliest("queued_at", event.occurred_at)
     if event.phase == "RUNNING":
         slot.earliest("started_at", event.occurred_at)
     if stamp.rank == _TERMINAL_RANK:
@@ -387,6 +389,14 @@ def _fold_inputs(slot: _Slot, said: Any, event: Event, stamp: _Stamp) -> None:
         slot.latest("inputs", inputs, stamp)
     elif event.phase in ("QUEUED", "RECOVERED"):
         slot.any("no_inputs", True)
+
+
+def _took_over(said: Any, event: Event) -> bool:
+    """Whether its only event says that it never ran, so that it began when it ended."""
+    from flyteidl.core import catalog_pb2
+
+    status = said.task_node_metadata.cache_status
+    return event.phase == "RECOVERED" or bool(status == catalog_pb2.CACHE_HIT)
 
 
 def _fold_target(slot: _Slot, said: Any, stamp: _Stamp) -> None:

@@ -163,6 +163,17 @@ def test_inline_inputs_come_with_the_queued_event():
     assert n0.outputs == Literals(inline=inline(o0=1).SerializeToString())
 
 
+@pytest.mark.parametrize(
+    ("taken", "began"),
+    [({}, None), ({"task_node_metadata": hit()}, 9), ({"phase": "RECOVERED"}, 9)],
+)
+def test_when_a_node_began_of_which_only_the_end_was_seen(taken, began):
+    """One that ran began before; what was over by its end may have come after it."""
+    found = facts(node_request("n0", at=9, **taken)).nodes["n0"]
+
+    assert found.queued_at == (began and NOW + timedelta(seconds=began))
+
+
 def test_an_empty_inline_map_is_known_only_where_it_is_carried():
     """A cache hit goes straight to SUCCEEDED: its inputs stay unknown."""
     queued = facts(node_request(phase="QUEUED", input_data=inline()))
