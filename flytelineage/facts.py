@@ -191,7 +191,7 @@ _RANK = {
     "UNDEFINED": 0, "QUEUED": 1, "WAITING_FOR_RESOURCES": 2, "INITIALIZING": 3, "RUNNING": 4,
     "RETRYABLE_FAILED": 5, "DYNAMIC_RUNNING": 5, "SUCCEEDING": 5, "FAILING": 5, "ABORTING": 5,
 }  # fmt: skip
-_TERMINAL_RANK = 9
+_TERMINAL_RANK, _CARRIED_RANK = 9, 10
 
 
 def fold(execution: ExecutionId, events: Iterable[Event]) -> Facts:
@@ -367,7 +367,7 @@ def _fold_node(slot: _Slot, said: Any, around: Any, event: Event, stamp: _Stamp)
     slot.latest("retry_group", said.retry_group, stamp)
     slot.latest("error", _error(said), stamp)
     outputs = _literals(said, "output")
-    slot.latest("outputs", outputs, stamp)
+    slot.latest("outputs", outputs, _carried(outputs, stamp))
     if outputs is not None and (attempt := _attempt_in(outputs.uri)) is not None:
         slot.latest("attempt", (attempt,), stamp)
     _fold_inputs(slot, said, event, stamp)
@@ -386,7 +386,7 @@ def _fold_inputs(slot: _Slot, said: Any, event: Event, stamp: _Stamp) -> None:
     """
     inputs = _literals(said, "input")
     if inputs != Literals():
-        slot.latest("inputs", inputs, stamp)
+        slot.latest("inputs", inputs, _carried(inputs, stamp))
     elif event.phase in ("QUEUED", "RECOVERED"):
         slot.any("no_inputs", True)
 
@@ -397,6 +397,15 @@ def _took_over(said: Any, event: Event) -> bool:
 
     status = said.task_node_metadata.cache_status
     return event.phase == "RECOVERED" or bool(status == catalog_pb2.CACHE_HIT)
+
+
+def _carried(found: Literals | None, stamp: _Stamp) -> _Stamp:
+    """The stamp of literals: those that an event carried go before any place to read them.
+
+    FlyteAdmin names places of its own also for what was published inline, perhaps
+    because nobody else may read them.
+    """
+    return stamp._replace(rank=_CARRIED_RANK) if found and found.inline else stamp
 
 
 def _fold_target(slot: _Slot, said: Any, stamp: _Stamp) -> None:

@@ -174,6 +174,19 @@ def test_when_a_node_began_of_which_only_the_end_was_seen(taken, began):
     assert found.queued_at == (began and NOW + timedelta(seconds=began))
 
 
+def test_what_an_event_carried_goes_before_a_place_to_read_it():
+    """FlyteAdmin names places of its own, which may be closed to us."""
+    carried = literals_pb2.LiteralMap(literals={"x": literals_pb2.Literal(hash="h")})
+    found = facts(
+        node_request("n0", "QUEUED", at=1, input_data=carried),
+        node_request("n0", at=2, output_data=carried),
+        node_request("n0", at=3, input_uri="s3://b/in.pb", output_uri="s3://b/n0/1/out.pb"),
+    ).nodes["n0"]
+
+    assert found.inputs == found.outputs == Literals(inline=carried.SerializeToString())
+    assert found.attempt == 1
+
+
 def test_an_empty_inline_map_is_known_only_where_it_is_carried():
     """A cache hit goes straight to SUCCEEDED: its inputs stay unknown."""
     queued = facts(node_request(phase="QUEUED", input_data=inline()))
