@@ -174,17 +174,19 @@ class Intake:
         return new
 
     def _page(self, key: str, last: int) -> Sequence[Any]:
-        query = (
-            select(event)
-            .where(event.c.execution == key, event.c.id > last)
-            .order_by(event.c.id)
-            .limit(PAGE)
-        )
-        return self._database.read(lambda connection: connection.execute(query).all())
+        values = {"of": key, "last": last}
+        return self._database.read(lambda connection: connection.execute(_PAGE, values).all())
 
 
 # -------------------------------------------------------------------- statements
 
+
+_PAGE = (
+    select(event)
+    .where(event.c.execution == bindparam("of"), event.c.id > bindparam("last"))
+    .order_by(event.c.id)
+    .limit(PAGE)
+)
 
 _KNOWN = select(event.c.hash).where(event.c.hash.in_(bindparam("hashes", expanding=True)))
 
