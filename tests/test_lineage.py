@@ -337,6 +337,10 @@ def test_who_writes_after_a_task_began_is_not_upstream_of_it():
     }
 
 
+def test_nobody_waits_for_an_end_node():
+    assert missing_events(facts(node("end-node", phase="QUEUED", ended_at=None))) == []
+
+
 def test_more_edges_than_can_be_told_are_unknown(monkeypatch):
     """Two who wrote a place and two who read it are four edges; of too many none is told."""
     monkeypatch.setattr("flytelineage.flow.MAX_EDGES", 3)
