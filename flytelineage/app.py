@@ -412,7 +412,11 @@ class FlyteLineage(StrictApplication):
             try:
                 admin.check()
             except AdminUnavailable as exc:
-                self.log.warning("FlyteAdmin is away, will ask again: %s", exc)
+                self.log.warning(
+                    "FlyteAdmin is away, will ask again; executions wait for their names up to "
+                    "Daemon.admin_patience: %s",
+                    exc,
+                )
             yield admin
         finally:
             admin.close()
@@ -461,7 +465,11 @@ class FlyteLineage(StrictApplication):
         targets: Mapping[str, Target],
         admin: FlyteAdmin | None = None,
     ) -> Daemon:
-        """The three loops over these parts; without `admin` nobody is asked."""
+        """The three loops over these parts; without `admin` nobody is asked.
+
+        Raises:
+            ConfigError: An option of theirs cannot work.
+        """
         from flytelineage.daemon import Daemon
         from flytelineage.objects import ObjectReader
         from flytelineage.testing import crash
@@ -479,6 +487,7 @@ class FlyteLineage(StrictApplication):
             exclude=self.exclude,
             emit=self.emit,
         )
+        daemon.builder.check()
         if setting := os.environ.get(crash.VARIABLE):
             daemon.on_step = crash.crash_at(setting)
         return daemon

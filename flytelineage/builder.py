@@ -88,6 +88,14 @@ class LineageBuilder(LoggingConfigurable):
             owner_principal=self.owner_principal,
         )
 
+    def check(self) -> None:
+        """Load what the options name, so that a mistake shows before the first build.
+
+        Raises:
+            ConfigError: A function of `dataset_rules` cannot be loaded.
+        """
+        _ = self.rules
+
     def build(self, facts: Facts, collected: Collected) -> Build:
         """All that one execution tells; see `build_lineage`."""
         return build_lineage(facts, collected, self.rules)

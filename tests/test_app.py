@@ -521,7 +521,8 @@ class TestDaemon:
         ended = run(IDLE, "--sqs-queue=q", "--FlyteAdmin.endpoint=flyte.example.com")
 
         assert ended.code == 0
-        assert "FlyteAdmin is away, will ask again: it sleeps" in ended.err
+        assert "FlyteAdmin is away, will ask again; executions wait for their" in ended.err
+        assert "up to Daemon.admin_patience: it sleeps" in ended.err
         assert "FlyteAdmin at flyte.example.com is asked for names" in ended.err
         assert "guessed" not in ended.err
 

@@ -79,6 +79,7 @@ class Check(Command):
             if admin := program.build_admin():
                 self._probe("FlyteAdmin", admin, admin.endpoint or admin.config_file)
         self._check_patterns(program)
+        self._check_rules(program)
         if self.connect:
             self._check_store(program)
 
@@ -88,6 +89,12 @@ class Check(Command):
         for trait in ("include", "exclude"):
             with self._collecting(trait):
                 Scope(**{trait: getattr(program, trait)})
+
+    def _check_rules(self, program: Program) -> None:
+        from flytelineage.builder import LineageBuilder
+
+        with self._collecting("names"):
+            LineageBuilder(parent=program).check()
 
     def _check_store(self, program: Program) -> None:
         if program.store_is_new():

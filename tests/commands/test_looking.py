@@ -379,6 +379,18 @@ class TestCheck:
         assert ended.code == 1
         assert ended.out.count("is a URL of a web page") == 1
 
+    @pytest.mark.parametrize("command", ["check", "daemon"])
+    def test_rules_that_cannot_be_loaded(self, run: Run, command: str) -> None:
+        """Nothing is built under a name that the operator did not mean."""
+        words = [command] if command == "check" else []
+
+        ended = run(*words, QUIET, "--LineageBuilder.dataset_rules=no_module.name_of")
+
+        text = ended.out + ended.err
+        assert ended.code == 1
+        assert "LineageBuilder.dataset_rules[0]: 'no_module.name_of' cannot be loaded" in text
+        assert "Traceback" not in text
+
     def test_named_file_that_is_missing(self, run: Run) -> None:
         """It is a problem like others."""
         assert (
