@@ -319,7 +319,11 @@ class Circuit:
             self._reason = str(exc)
             self._open_until = self._clock() + self._pause()
             if self._failures == 1:
-                self._log.warning("FlyteAdmin does not answer, will ask again: %s", exc)
+                self._log.warning(
+                    "FlyteAdmin does not answer, will ask again; executions wait for their names "
+                    "up to Daemon.admin_patience: %s",
+                    exc,
+                )
 
     def _succeeded(self) -> None:
         with self._lock:

@@ -380,7 +380,8 @@ def test_any_answer_ends_an_outage(seconds, caplog, answer) -> None:
 
     assert attempt(circuit) == "through"
     assert [record.message for record in caplog.records] == [
-        "FlyteAdmin does not answer, will ask again: away",
+        "FlyteAdmin does not answer, will ask again; executions wait for their names "
+        "up to Daemon.admin_patience: away",
         "FlyteAdmin answers again",
     ]
 

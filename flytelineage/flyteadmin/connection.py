@@ -145,7 +145,7 @@ class Connection:
         except Exception as exc:  # whatever an identity provider or a plugin comes up with
             raise AdminUnavailable(
                 f"Signing in to FlyteAdmin at {self._endpoint} as {self._mode} failed: "
-                f"{_short(exc)}"
+                f"{_short(exc)}. Check FlyteAdmin.auth_mode and what it signs in with"
             ) from exc
 
     def close(self) -> None:
