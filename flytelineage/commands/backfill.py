@@ -134,8 +134,12 @@ class Backfill(Command):
         """What is asked for, one for each project and domain, as if it had not begun."""
         now = datetime.now(timezone.utc)
         since = moment("since", self.since, now)
-        if since is None or not self.projects or not self.domains:
-            raise ConfigError(f"Usage: flytelineage backfill {self.usage}")
+        given = {"project": any(self.projects), "domain": any(self.domains), "since": since}
+        missing = [f"--{name}" for name, value in given.items() if not value]
+        if since is None or missing:
+            raise ConfigError(
+                f"Usage: flytelineage backfill {self.usage} (missing: {', '.join(missing)})"
+            )
         until = min(moment("until", self.until, now) or now, now)
         if since >= until:
             raise ConfigError(f"--since={self.since} is not before the end, {until:%Y-%m-%d %H:%M}")

@@ -364,9 +364,9 @@ def test_a_kill_in_the_middle_loses_nothing(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--domain=d", "--since=7d"], "Usage: flytelineage backfill --project=PROJECT"),
-        (["--project=p", "--since=7d"], "Usage: flytelineage backfill --project=PROJECT"),
-        (["--project=p", "--domain=d"], "Usage: flytelineage backfill --project=PROJECT"),
+        (["--domain=d", "--since=7d"], "--since=TIME (missing: --project)"),
+        (["--project=p", "--since=7d"], "--since=TIME (missing: --domain)"),
+        (["--project="], "(missing: --project, --domain, --since)"),
         ([*WHERE, "--since=x"], "--since: 'x' is no time: type 2026-01-31"),
         ([*WHERE, "--since=2026-02-01", "--until=2026-01-01"], "is not before the end, 2026-01-01"),
         ([*WHERE, "--since=7d", "now"], "(given: now)"),
