@@ -76,7 +76,7 @@ class Explain(Command):
 
     aliases = {
         "task": ("Explain.task", "only this task of an execution"),
-        "limit": ("Explain.limit", "how many of a kind are shown; 0 for all"),
+        "limit": ("Explain.limit", "how many of a kind are shown, 20 by default; 0 for all"),
     }
     flags = {"offline": ({"Explain": {"offline": True}}, "read nothing from object stores")}
 

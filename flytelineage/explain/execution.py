@@ -10,10 +10,19 @@ from flytelineage.entities import TaskId
 from flytelineage.errors import ConfigError
 from flytelineage.explain.case import Case
 from flytelineage.explain.datasets import described
-from flytelineage.explain.page import Line, Section, labelled, moment, number, rendered, some
+from flytelineage.explain.page import (
+    NOT_KNOWN,
+    Line,
+    Section,
+    labelled,
+    moment,
+    number,
+    rendered,
+    some,
+)
 from flytelineage.explain.task import explain_task, matching
 from flytelineage.facts import Facts, Identifier
-from flytelineage.flow import DataFlow
+from flytelineage.flow import DataFlow, Read
 from flytelineage.lineage import pipeline_key
 from flytelineage.literals import Reference
 from flytelineage.store import Told
@@ -51,7 +60,7 @@ def explain_execution(case: Case, *, task: str = "") -> list[str]:
         Section("Outcome", _outcome(case)),
         Section("Pipeline", _pipeline(case)),
         Section("FlyteAdmin", _admin(case)),
-        Section("What is missing", list(_missing(case)) or [Line("nothing that is known of")]),
+        Section("What is missing", list(_missing(case)) or [Line(NOT_KNOWN)]),
         *_around(case),
         *_tasks(case, list(case.flow.nodes_by_task) if case.flow else []),
         Section("What it waits for", list(_waiting(case)) or [Line("nothing")]),
@@ -221,7 +230,8 @@ def _questions(case: Case) -> Iterator[Line]:
         elif question.node:
             what = f"what {question.node} made"
         at = case.asked.get(question.key)
-        yield Line(f"{what}: " + (f"asked on {moment(at)}" if at else "was not asked"))
+        silent = "no answer yet" if case.admin else "was not asked"
+        yield Line(f"{what}: " + (f"asked on {moment(at)}" if at else silent))
 
 
 def _settled(case: Case, question: consult.Question) -> bool:
@@ -276,13 +286,20 @@ def _around(case: Case) -> Iterator[Section]:
     flow = case.flow
     if flow is None or not case.build.lineage.succeeded:
         return
+    start, returned = case.structure.start, case.collected.workflow_outputs
+    given = case.collected.outputs.get(start.id, Read()) if start else Read()
     yield Section(
         "Workflow",
         [
-            *labelled("given", _all(case, flow, flow.inputs())),
-            *labelled("returned", _all(case, flow, case.collected.workflow_outputs.references)),
+            *labelled("given", _all(case, flow, flow.inputs()), _none(given)),
+            *labelled("returned", _all(case, flow, returned.references), _none(returned)),
         ],
     )
+
+
+def _none(read: Read) -> str:
+    """What is said where there is no data: only what was read can be without any."""
+    return NOT_KNOWN if read.problems else "nothing"
 
 
 def _all(case: Case, flow: DataFlow, references: Sequence[Reference]) -> Iterator[Line]:

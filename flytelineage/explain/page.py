@@ -17,6 +17,9 @@ WIDTH = 100
 LONGEST = 1000
 """Characters that are shown of one text."""
 
+NOT_KNOWN = "nothing that is known of"
+"""What is said where there may be more."""
+
 _LABEL = 12
 
 

@@ -9,7 +9,7 @@ from flytelineage.definitions import START
 from flytelineage.entities import Evidence, TaskId
 from flytelineage.explain.case import Case
 from flytelineage.explain.datasets import described
-from flytelineage.explain.page import Line, labelled, moment, some
+from flytelineage.explain.page import NOT_KNOWN, Line, labelled, moment, some
 from flytelineage.facts import NodeFacts
 from flytelineage.flow import DataFlow, Read, Use, Why
 
@@ -52,19 +52,16 @@ def explain_task(
     )
     if passed := list(_passed_on(case, flow, counted)):
         yield from labelled("hands on", passed)
-    yield from labelled("upstream", _upstream(case, flow, counted), _NOT_KNOWN)
+    yield from labelled("upstream", _upstream(case, flow, counted), NOT_KNOWN)
     if unknown := list(_unknown(case, flow, counted)):
         yield from labelled("unknown", some(([line] for line in unknown), case.limit))
         yield Line("there may be more edges, so what was told before is kept beside these")
 
 
-_NOT_KNOWN = "nothing that is known of"
-
-
 def _none(reads: Mapping[str, Read], nodes: Sequence[NodeFacts]) -> str:
     """What is said where there is no data: only what was read can be without any."""
     known = all(node.id in reads and not reads[node.id].problems for node in nodes)
-    return "nothing" if known else _NOT_KNOWN
+    return "nothing" if known else NOT_KNOWN
 
 
 # ------------------------------------------------------------------- what ran
