@@ -32,7 +32,7 @@ MASK = "********"
 
 # A shorter one would blot out parts of ordinary words.
 _SHORTEST_REDACTED = 5
-_USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
+_USER_INFO = re.compile(r"(?P<scheme>\w*)://(?P<user>[^/@\s'\"]+)@")
 _revealed: set[str] = set()
 
 
@@ -103,7 +103,14 @@ def redact(text: str) -> str:
     for secret in sorted(_revealed, key=len, reverse=True):
         if len(secret) >= _SHORTEST_REDACTED:
             text = text.replace(secret, MASK)
-    return _USER_INFO.sub(f"{MASK}@", text)
+    return _USER_INFO.sub(_without_user, text)
+
+
+def _without_user(found: re.Match[str]) -> str:
+    # In Azure's URIs a container stands where others have a user.
+    if found["scheme"] in ("abfs", "abfss", "wasb", "wasbs") and ":" not in found["user"]:
+        return found[0]
+    return f"{found['scheme']}://{MASK}@"
 
 
 class Secret(TraitType[Any, Any]):

@@ -133,6 +133,12 @@ class TestRedact:
         """Even in options that are no secrets."""
         assert redact("at https://me:pass@host/x") == f"at https://{MASK}@host/x"
 
+    @pytest.mark.parametrize("scheme", ["abfs", "abfss", "wasb", "wasbs"])
+    def test_leaves_containers(self, scheme: str) -> None:
+        """In Azure's URIs they stand where others have a user; nobody signs in by them."""
+        assert redact(f"{scheme}://box@acme/x") == f"{scheme}://box@acme/x"
+        assert redact(f"{scheme}://me:pass@acme/x") == f"{scheme}://{MASK}@acme/x"
+
     def test_leaves_short_secrets_in_words(self) -> None:
         """One that is a part of ordinary words would blot out everything."""
         SecretText("a").reveal()
