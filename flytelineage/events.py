@@ -318,7 +318,7 @@ def _outer(kind: Kind, encoding: Encoding, payload: bytes) -> Any:
         else:
             json_format.Parse(payload, outer, ignore_unknown_fields=True, max_recursion_depth=100)
     except (ProtobufError, json_format.Error, ValueError, RecursionError) as exc:
-        raise DecodeError(f"A {kind} event that cannot be parsed: {_short(exc)}") from exc
+        raise DecodeError(f"A message of kind {kind} that cannot be parsed: {_short(exc)}") from exc
     return outer
 
 

@@ -20,7 +20,7 @@ _EXECUTIONS = {
     "building": "being built",
     "unanswered": "of these: wait for FlyteAdmin to answer",
     "built": "",
-    "partial": "of these: events are missing, so edges may be",
+    "partial": "of these: events are missing, so edges may be too",
     "incomplete": "of these: something could not be read",
     "waiting": "of these: read what an execution wrote that was not seen yet",
     "guessed": "of these: the workflow's name was guessed from its tasks",
