@@ -343,6 +343,8 @@ def _inner(kind: Kind, encoding: Encoding, payload: bytes) -> Any:
     outer = _outer(kind, encoding, payload)
     if kind == "execution":
         return outer
+    if encoding == "v2" and kind != "task":
+        _check_identifier(outer.launch_plan_id)
     return outer.raw_event if encoding == "v2" else outer.event
 
 
@@ -364,6 +366,7 @@ def _execution(kind: Kind, event: Any, instance: str) -> ExecutionId:
         _check_identifier(event.task_id)
     elif kind == "node":
         _check_identifier(event.target_entity)
+        _check_identifier(event.task_node_metadata.catalog_key.source_task_execution.task_id)
     elif kind == "execution":
         _check_identifier(event.closure.workflow_id)
         _check_identifier(event.spec.launch_plan)

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from flyteidl.event import cloudevents_pb2
+from flyteidl.event import cloudevents_pb2, event_pb2
 from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +46,13 @@ def varint(value: int) -> bytes:
 
 def field(number: int, content: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def cached(task: str) -> event_pb2.TaskNodeMetadata:
+    """What a node says whose outputs the cache handed out."""
+    found = event_pb2.TaskNodeMetadata()
+    found.catalog_key.source_task_execution.task_id.name = task
+    return found
 
 
 def cloud_event(type_name: str, data: bytes) -> bytes:
@@ -176,6 +183,14 @@ BAD = {
     "before Flyte": (raw_body(node_request(at=-20 * 365 * 86_400)), "cannot be when"),
     "tomorrow": (raw_body(node_request(at=3 * 86_400)), "cannot be when"),
     "no node": (raw_body(node_request(node="")), "node id"),
+    "no name of a cached task": (
+        raw_body(node_request(task_node_metadata=cached("app.etl\0"))),
+        "identifier",
+    ),
+    "no name of a launch plan": (
+        '{"rawEvent": {"executionId": {}}, "launchPlanId": {"name": "app.etl\\u0000"}}',
+        "identifier",
+    ),
 }
 
 
