@@ -26,7 +26,7 @@ from flytelineage.builder import LineageBuilder
 from flytelineage.collect import Collector, Pinned, Unavailable
 from flytelineage.consultant import Admin, Consultant, Consulted
 from flytelineage.describer import Describer
-from flytelineage.entities import Lineage
+from flytelineage.entities import Lineage, PipelineId
 from flytelineage.errors import (
     AdminUnavailable,
     ConfigError,
@@ -343,6 +343,8 @@ class Daemon(LoggingConfigurable):
         if self.store.finish_build(lease, built, told, held=not self.emit):  # 10
             self.report.note_build(lineage, waiting=bool(build.waiting))
             self._log_build(lineage, time.monotonic() - began, reads.requests)
+            if consulted.unavailable and built.pipeline and lease.pipeline is None:
+                self._log_guess(lineage, built.pipeline)
         else:
             self.log.warning("The lease on %s ran out while it was built", lease.execution)
         self.on_step("finished build")
@@ -581,6 +583,16 @@ class Daemon(LoggingConfigurable):
             reads,
             extra={"action": "build"},
         )
+
+    def _log_guess(self, lineage: Lineage, pipeline: PipelineId) -> None:
+        """Say that a name that nobody could confirm is now there to stay."""
+        if lineage.name_source == "guessed":
+            self.log.warning(
+                "%s keeps the guessed name %s: FlyteAdmin did not answer in time",
+                lineage.execution,
+                pipeline,
+                extra={"action": "build"},
+            )
 
     def _note(self, lease: DeliveryLease, outcome: str) -> None:
         self.report.note_delivery(f"{lease.execution} to {lease.target}", lease.target, outcome)

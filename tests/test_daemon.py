@@ -718,8 +718,8 @@ def test_waiting_for_flyteadmin_never_spins(daemon, stream, clock, asked):
     assert 5 < len(admin.calls) < 40
 
 
-def test_a_guess_is_pinned_when_patience_is_over(daemon, stream, clock, asked):
-    """What came after it does not change the name."""
+def test_a_guess_is_pinned_when_patience_is_over(daemon, stream, clock, asked, caplog):
+    """What came after it does not change the name, and a line says so once."""
     found = stream()
     admin = MemoryAdmin(record_of(found))
     admin.down = AWAY
@@ -733,6 +733,9 @@ def test_a_guess_is_pinned_when_patience_is_over(daemon, stream, clock, asked):
     admin.down = None
     drain(running, clock)
 
+    warnings = [line for line in caplog.messages if "keeps the guessed name" in line]
+    assert len(warnings) == 1
+    assert f"{GUESSED}: FlyteAdmin did not answer in time" in warnings[0]
     assert set(pipelines(running.targets["memory"])) == {GUESSED}
     assert ("execution", next(iter(record_of(found)))) in admin.calls
 
