@@ -55,7 +55,9 @@ def left(report: Report, why: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def _lists(report: Report) -> Iterator[tuple[str, str, Sequence[str]]]:
     """What a reader may care for: title, noun and list."""
-    yield "Given up", "delivery", report.given_up
+    given_up = report.given_up
+    yield "Could not build", "execution", [one for one in given_up if " to " not in one]
+    yield "Given up", "delivery", [one for one in given_up if " to " in one]
     yield "Not delivered", "delivery", report.undelivered
     yield "Events are missing of", "execution", report.partial
     yield "Not everything could be read of", "execution", report.incomplete
