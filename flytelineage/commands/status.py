@@ -14,6 +14,9 @@ from flytelineage.commands.times import duration
 _SHOWN = 10
 """How many failures and problems are listed as text; `--json` has more."""
 
+_REASONS = 3
+"""How many reasons are shown of each problem."""
+
 _EXECUTIONS = {
     "collecting": "running, or waiting for their last events",
     "due": "to be built",
@@ -79,7 +82,8 @@ def _sections(status: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     if status["errors"]:
         yield "What targets refused, the newest first", _listed(status["errors"], _error)
     if status["problems"]:
-        yield "What lineage lacks, the newest first", _listed(status["problems"], _problem)
+        hint = "`flytelineage explain EXECUTION` tells more of one"
+        yield "What lineage lacks, the newest first", [*_listed(status["problems"], _problem), hint]
 
 
 def _executions(counts: Mapping[str, int]) -> list[str]:
@@ -142,7 +146,10 @@ def _error(error: Mapping[str, Any]) -> Iterator[str]:
 
 def _problem(problem: Mapping[str, Any]) -> Iterator[str]:
     yield str(problem["execution"])
-    yield from (f"  {reason}" for reason in problem["reasons"])
+    reasons = problem["reasons"]
+    yield from (f"  {reason}" for reason in reasons[:_REASONS])
+    if len(reasons) > _REASONS:
+        yield f"  and {len(reasons) - _REASONS} more reasons"
 
 
 def _age(seconds: float | None) -> str:
