@@ -116,8 +116,9 @@ class Backfill(Command):
             opened = program.opened_store(exclusive=alone, replaying=self.build)
             store, stopping = parts.enter_context(opened), threading.Event()
             signals.on_stop(stopping.set, admin.close)
-            for state in wanted:
-                Filling(admin, store, stopping, program.instance).fill(state)
+            filling = [
+                Filling(admin, store, stopping, program.instance).fill(one) for one in wanted
+            ]
             if self.build:
                 daemon = program.build_daemon(Nothing(), store, targets, admin)
                 signals.on_stop(daemon.stop, admin.close)
@@ -127,7 +128,8 @@ class Backfill(Command):
             return 128 + signals.received
         if self.build:
             return 1 if failed else 0
-        say(_hint(program))
+        if any(filling):
+            say(_hint(program))
         return 0
 
     def _wanted(self, program: Program) -> list[State]:

@@ -59,8 +59,11 @@ class Filling:
         self._instance = instance
         self._skipped: list[str] = []
 
-    def fill(self, wanted: State) -> None:
+    def fill(self, wanted: State) -> bool:
         """Begin, or go on where the same command was stopped.
+
+        Returns:
+            Whether there was any execution.
 
         Raises:
             AdminUnavailable: FlyteAdmin does not answer, or not us; says how to go on.
@@ -71,7 +74,7 @@ class Filling:
             for page in self._pages(state):
                 state = self._take(page, state, progress)
         except Stopped:
-            return
+            return True
         except AdminUnavailable as exc:
             raise AdminUnavailable(
                 f"{exc}. What was recorded is kept: type the same command again to go on"
@@ -80,6 +83,7 @@ class Filling:
             progress.end()
         self._store.note_backfill(replace(state, reached=state.until, finished=True))
         self._tell(state)
+        return _looked_at(state) > 0
 
     def _begun(self, wanted: State) -> State:
         found = self._store.backfill(wanted.key)
