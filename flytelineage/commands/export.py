@@ -14,7 +14,8 @@ class Export(Command):
     """Prints the messages of an execution, one JSON string per line, for `replay`.
 
     EXECUTION is project/domain/name as `status` prints it. What is printed is what
-    FlyteAdmin sent: it names users, data and code, so look before you share it.
+    FlyteAdmin sent: it names users, data and code, so look before you share it. Compiled
+    workflows that FlyteAdmin was asked for are no messages, and are left out.
     """
 
     usage = "EXECUTION"
