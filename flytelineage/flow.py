@@ -438,8 +438,22 @@ class DataFlow:
             done = self._producers[key].before(node)
             # Raw output is written once; any other URI may have been there before, and
             # only who was done when it was read can have written what was read.
-            once = self._piece(uri).raw is not None
-            yield self._producers[key].nodes if once and not done else done
+            if self._piece(uri).raw is not None:
+                done = self._defined(node, done or self._producers[key].nodes)
+            yield done
+
+    def _defined(self, node: NodeFacts, held: Sequence[NodeFacts]) -> Sequence[NodeFacts]:
+        """Of several nodes that hold one piece, who made it and whom the workflow names.
+
+        The others only took it from the cache, and handed it to somebody else. Where the
+        workflow names none, it may have been any of them.
+        """
+        if len(held) < 2:
+            return held
+        awaited = self.structure.dependencies.upstream(node.id)
+        if not any(one.id in awaited for one in held):
+            return held
+        return [one for one in held if one.id in awaited or not self.fetched(one)]
 
     @cached_property
     def too_many(self) -> bool:

@@ -337,6 +337,21 @@ def test_who_writes_after_a_task_began_is_not_upstream_of_it():
     }
 
 
+def test_of_two_that_the_cache_gave_the_same_the_workflow_names_the_one():
+    """From events alone both may have handed it on."""
+    hit = {"cache_status": "CACHE_HIT", "origin": Origin(OTHER, "n0")}
+    piece = raw("n0", execution="older")
+    found = facts(node("n0", "a", **hit), node("n1", "b", **hit), node("n2", "c", end=30))
+    outputs = dict.fromkeys(("n0", "n1"), holds(o0=piece))
+    bound = definition(task("n0"), task("n1"), task("n2", x=promise("n1")))
+
+    alone = build(found, {"n2": holds(x=piece)}, outputs)
+    known = build(found, {"n2": holds(x=piece)}, outputs, definition=bound)
+
+    assert waits(alone) == {"c": {"a": "data", "b": "data"}}
+    assert waits(known) == {"c": {"b": "data+definition"}}
+
+
 def test_nobody_waits_for_an_end_node():
     assert missing_events(facts(node("end-node", phase="QUEUED", ended_at=None))) == []
 
