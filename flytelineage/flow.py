@@ -474,6 +474,7 @@ class DataFlow:
         uses = (*self.reads[node.id], *self.writes[node.id])
         return (
             not self.too_many
+            and self.structure.knows_who_waits
             and self._known_whole(self.known.inputs, node)
             and (self._wraps(node) or self._known_whole(self.known.outputs, node))
             and all(use.dataset is not None for use in uses)

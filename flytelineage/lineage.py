@@ -155,7 +155,7 @@ class _Builder:
         runs = (self._execution_run(), *self._task_runs())
         lineage = _heading(self.facts, self.known, self.phase).model_copy(
             update={
-                "partial": bool(self.flow.orphans or next(self.structure.missing(), None)),
+                "partial": bool(self.flow.orphans or self.structure.partial),
                 "incomplete": self._problems(),
                 "pipelines": (self._pipeline(),),
                 "tasks": tasks,
@@ -477,6 +477,8 @@ class _Builder:
         lines.extend(sorted(self.flow.mistakes))
         if self.flow.too_many:
             lines.append("more tasks wrote and read the same data than can be told")
+        if self.structure.unread:
+            lines.append("the compiled workflow is not known, although its version is")
         if self.structure.dependencies.too_many:
             lines.append("the compiled workflow has more dependencies than can be told")
         return tuple(lines[:MAX_PROBLEMS])

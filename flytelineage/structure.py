@@ -300,6 +300,25 @@ class Structure:
         )
         return Dependencies(seen, self.definition)
 
+    @cached_property
+    def knows_who_waits(self) -> bool:
+        """Whether nothing is missing that would say who waits for whom.
+
+        Where FlyteAdmin is not asked, nobody expects the workflow's own graph. Of an
+        execution some of whose events were lost, dependencies may be missing too.
+        """
+        return not (self.unread or self.dependencies.too_many or self.partial)
+
+    @property
+    def unread(self) -> bool:
+        """Whether FlyteAdmin named the workflow's version, and its graph is not known."""
+        return self.facts.workflow is not None and self.definition is None
+
+    @cached_property
+    def partial(self) -> bool:
+        """Whether anything happened of which no event was seen."""
+        return next(self.missing(), None) is not None
+
     def template(self, task: Identifier) -> TaskDefinition | None:
         """The registered task, from the workflow's definition or a dynamic node's."""
         return self._templates.get(task)

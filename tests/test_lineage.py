@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from flytelineage.definitions import read_closure
 from flytelineage.entities import (
     IO,
@@ -335,6 +337,37 @@ def test_who_writes_after_a_task_began_is_not_upstream_of_it():
         "read": (["s3:lake/state"], [flyte("read")], []),
         "update": ([flyte("read")], ["s3:lake/state"], ["read"]),
     }
+
+
+ANSWER = Answer(Identifier("shop", "production", "app.wf", "v1"), "MANUAL", None, None, None)
+UNREAD = {
+    "FlyteAdmin gave no graph": (facts(node("n1", "b"), answer=ANSWER), None),
+    "the node before it was not seen": (
+        facts(node("n1", "b")),
+        definition(task("n0"), task("n1", ["n0"])),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_who_waits_for_whom_is_not_all_where_something_is_missing(case):
+    """Told as a whole, it would take away what other executions told."""
+    found, defined = UNREAD[case]
+
+    built = build(found, definition=defined)
+
+    assert not any(task.io.complete for task in built.lineage.tasks)
+
+
+def test_dependencies_too_many_to_be_told_are_not_all(monkeypatch):
+    monkeypatch.setattr("flytelineage.dependencies.MAX_DEPENDENCIES", 0)
+
+    built = build(
+        facts(node("n0", "a"), node("n1", "b")),
+        definition=definition(task("n0"), task("n1", ["n0"])),
+    )
+
+    assert not any(task.io.complete for task in built.lineage.tasks)
 
 
 def test_of_two_that_the_cache_gave_the_same_the_workflow_names_the_one():
