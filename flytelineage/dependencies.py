@@ -7,8 +7,8 @@ followed until it ends at tasks that ran:
   sub-workflow, branch or dynamic node that hands it out, and through a gate that approves;
 - a *chain* (`a >> b`, no value) ends at the last tasks of a sub-workflow and at the arm
   that a branch took, and it holds for the first tasks of what it leads to;
-- other gates and launch plans run no task of this workflow: what waits for them waits
-  for what they waited for.
+- other gates, launch plans and empty sub-workflows run no task of this workflow: what
+  waits for them waits for what they waited for.
 
 Nodes that were not seen give nothing: an arm that was not taken is no dependency.
 """
@@ -300,7 +300,7 @@ class Dependencies:
         def find(place: _Place = place) -> Iterator[frozenset[str]]:
             if place.runs_task:
                 yield frozenset((place.seen.id,))
-            elif place.inner is not None:
+            elif place.inner is not None and place.inner[1].nodes:
                 for id in place.inner[1].sinks(self._seen_in(place.seen.id)):
                     yield self._end(self._by_spec.get((place.seen.id, id)))
             elif place.node.kind == "branch":

@@ -98,6 +98,11 @@ class TestChains:
 
         assert found["n1"] == ["n0/m1", "n0/m2"]
 
+    def test_chain_goes_on_behind_a_sub_workflow_that_runs_nothing(self):
+        nodes = [task("n0"), sub("n1", "app.inner", ["n0"]), task("n2", ["n1"])]
+
+        assert graph(*nodes, subs={"app.inner": []}) == {"n2": ["n0"]}
+
     def test_condition_holds_for_every_arm(self):
         arms = [task("n1-n0"), task("n1-n1", a=given())]
 
