@@ -678,7 +678,9 @@ def test_a_pipeline_has_its_true_name(daemon, stream, clock):
     admin = MemoryAdmin(record_of(found))
     running = daemon(MemorySource(found.bodies()), admin=admin)
 
-    drain(running, clock)
+    built_once(running, clock)
+    while running.deliver("memory"):
+        pass
 
     assert pipelines(running.targets["memory"]) == [TRUE]
     assert [name for name, _ in admin.calls] == ["execution", "workflow"]
