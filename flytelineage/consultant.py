@@ -101,6 +101,10 @@ class Consulted(NamedTuple):
     unavailable: AdminUnavailable | None = None
 
 
+def _nothing() -> None:
+    """Do nothing between two answers."""
+
+
 class Consultant:
     """Asks for one execution at a time; shared by threads.
 
@@ -130,6 +134,7 @@ class Consultant:
         self.stopping = stopping
         self.log = log
         self._circuit = Circuit(log)
+        self._threads = threading.local()
         self._answers: Mapping[str, Callable[[Question], int]] = {
             "identity": self._identity,
             "end": self._end,
@@ -140,18 +145,28 @@ class Consultant:
             "origin": self._origin,
         }
 
-    def consult(self, facts: Facts, now: datetime, *, lost: bool) -> Consulted:
+    def consult(
+        self,
+        facts: Facts,
+        now: datetime,
+        *,
+        lost: bool,
+        between: Callable[[], None] = _nothing,
+    ) -> Consulted:
         """Ask what the events leave open, and have the answers kept.
 
         Args:
             facts: What the events say.
             now: By the store's clock.
             lost: Whether events are missing, so that the nodes are asked for too.
+            between: Called between any two answers: there may be thousands of them.
         """
+        self._threads.between = between
         wanted = list(questions(facts, lost=lost))
         recorded = origins = 0
         try:
             for question in self._open(wanted, now):
+                between()
                 origins += question.subject == "origin"
                 if origins > MAX_ORIGINS:
                     return Consulted(again=True)
@@ -251,9 +266,11 @@ class Consultant:
 
     def _until_stopped(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events; a stop need not wait for those of thousands of nodes."""
+        between = getattr(self._threads, "between", _nothing)
         for event in events:
             if self.stopping():
                 raise Stopping
+            between()
             yield event
 
 

@@ -353,7 +353,21 @@ class Daemon(LoggingConfigurable):
         """Ask FlyteAdmin, where there is one, what the events leave open."""
         if self._consultant is None:
             return Consulted()
-        return self._consultant.consult(facts, lease.claimed_at, lost=lost)
+        return self._consultant.consult(
+            facts, lease.claimed_at, lost=lost, between=self._kept(lease)
+        )
+
+    def _kept(self, lease: BuildLease) -> Callable[[], None]:
+        """What keeps a lease while FlyteAdmin is asked about thousands of nodes."""
+        renewed = time.monotonic()
+
+        def keep() -> None:
+            nonlocal renewed
+            if time.monotonic() - renewed > self.lease_seconds / 3:
+                self.store.keep_build(lease, lease_seconds=self.lease_seconds)
+                renewed = time.monotonic()
+
+        return keep
 
     def _given_back(self, lease: BuildLease, facts: Facts, consulted: Consulted) -> bool:
         """Give the lease back where there is something new to fold, or to wait for."""

@@ -106,7 +106,7 @@ class NodeFacts:
         id: Unique in the execution; `spec_id` is its id in the compiled workflow.
         parent: `id` of the enclosing node; empty at the top.
         retry_group: The parent's attempt that made this node; empty at the top.
-        target: The task or launch plan that it runs.
+        task, launch_plan: What it runs; `child` is the execution that it started.
         queued_at: Its earliest event: what it waits for was over by then. `None` where
             nothing was seen of a node that ran but its end.
         attempt: The number of the attempt that wrote its outputs, where they say it.
@@ -585,7 +585,11 @@ def _node(
         inputs=slot.get("inputs", Literals() if slot.get("no_inputs") else None),
         outputs=slot.get("outputs"),
         interface=slot.get("interface", b""),
-        attempts=tuple(_attempt(*key, attempts[key]) for key in sorted(attempts)),
+        # Of two tasks that claim one attempt the greater stays: there was only one.
+        attempts=tuple(
+            _attempt(*key, attempts[key])
+            for key in {key[0]: key for key in sorted(attempts)}.values()
+        ),
     )
 
 

@@ -132,12 +132,22 @@ class Structure:
 
     @cached_property
     def wrappers(self) -> frozenset[str]:
-        """Ids of the nodes that hand on what others wrote."""
+        """Ids of the nodes that hand on what others wrote.
+
+        What an attempt made that was given up does not count: a last attempt that made
+        no nodes ran a plain task.
+        """
+        parents = {node.parent for id, node in self.nodes.items() if id not in self.abandoned}
         return frozenset(
             node.id
             for node in self.nodes.values()
-            if (node.id in self._inside or node.is_parent) and not node.is_array
+            if (node.id in parents or self._is_parent(node)) and not node.is_array
         )
+
+    def _is_parent(self, node: NodeFacts) -> bool:
+        made = node.closure
+        given_up = made and node.attempt is not None and node.attempt != made.attempt
+        return node.is_parent and not given_up
 
     @cached_property
     def abandoned(self) -> frozenset[str]:
@@ -188,13 +198,32 @@ class Structure:
         What runs a task and has nodes inside of it is one of these, whatever its events
         have said so far.
         """
-        parts: list[str] = []
+        around = self.nodes.get(node.parent)
+        if around is None:
+            return node.spec_id or node.id
+        path, ends = self._around(around)
+        return path if ends else f"{path}/{node.spec_id or node.id}"
+
+    def _around(self, node: NodeFacts) -> tuple[str, bool]:
+        """The place of a node for those inside of it, and whether theirs ends at it."""
+        known = self._places
+        unknown = []
         for current in self._upwards(node):
+            if current.id in known:
+                break
+            unknown.append(current)
+        for current in reversed(unknown):
+            path, ends = known.get(current.parent, ("", False))
             task = naming.task_of(current) and current.launch_plan is None
-            if current is not node and (task or current.is_dynamic or current.is_array):
-                parts.clear()
-            parts.append(current.spec_id or current.id)
-        return "/".join(reversed(parts))
+            if not ends:
+                path = "/".join(filter(None, (path, current.spec_id or current.id)))
+                ends = bool(task or current.is_dynamic or current.is_array)
+            known[current.id] = path, ends
+        return known[node.id]
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, bool]]:
+        return {}
 
     def is_placed(self, node: NodeFacts) -> bool:
         """Whether it is known where the node stands.

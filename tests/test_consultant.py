@@ -392,3 +392,15 @@ def test_a_wrong_setting_is_an_outage(seconds) -> None:
 
     assert attempt(circuit, ConfigError("set FlyteAdmin.client_id")) == "set FlyteAdmin.client_id"
     assert attempt(circuit) == "set FlyteAdmin.client_id"
+
+
+def test_something_can_be_done_between_any_two_answers(store, make, facts) -> None:
+    """A lease is kept meanwhile: there may be answers about thousands of nodes."""
+    admin = MemoryAdmin({EXECUTION: record()}, definitions={WORKFLOW: b"", PLAN: b""})
+    store.record(PUBLISHED)
+    passed = []
+
+    consulted = make(admin).consult(facts(), NOW, lost=True, between=lambda: passed.append(1))
+
+    assert consulted.again
+    assert len(passed) >= len(PUBLISHED)

@@ -372,3 +372,12 @@ class TestMadeUpElements:
         assert set(facts(node_request("n1"), node_request("n1-n0", "QUEUED")).nodes) == {
             "n1", "n1-n0",
         }  # fmt: skip
+
+
+def test_an_attempt_ran_one_task():
+    """Two runs of one attempt would be one run told twice."""
+    other = task_request("n0", "RUNNING", task_id=task_id("app.etl.a"), attempt=0)
+
+    found = facts(node_request("n0"), task_request("n0", "RUNNING", attempt=0), other)
+
+    assert [attempt.task.name for attempt in found.nodes["n0"].attempts] == ["app.etl.load"]

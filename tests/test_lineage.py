@@ -776,6 +776,15 @@ class TestAttempts:
             "app.etl.try1",
         }
 
+    def test_last_attempt_that_made_no_nodes_ran_a_plain_task(self):
+        """So what it wrote outside of raw output is its own."""
+        made = Closure(0, compiled(task("d0")))
+        parent = node("n0", "plan", attempt=1, is_parent=True, is_dynamic=True, closure=made)
+
+        built = build(facts(parent, *self.children(0)), {}, {"n0": holds(o0="s3://lake/orders")})
+
+        assert io_of(built)["plan"] == ([], ["s3:lake/orders"], [])
+
 
 class TestMapTasks:
     def mapped(self, **fields):
@@ -966,3 +975,15 @@ class TestPlacesThatAreNotKnown:
         )
 
         assert {task.place for task in build(found).lineage.tasks} == {"n0", "n1"}
+
+    def test_nodes_may_stand_deep_inside_each_other(self):
+        """Thousands of levels are nobody's workflow, and no reason to stop."""
+        deep = [
+            node(f"d{i}", is_parent=True, parent=f"d{i - 1}" if i else "", spec_id="d")
+            for i in range(3000)
+        ]
+
+        built = build(facts(*deep, node("leaf", "load", parent="d2999"), node("n0", "load")))
+
+        places = {task.place.count("/") for task in built.lineage.tasks}
+        assert places == {0, 3000}

@@ -237,6 +237,10 @@ class Store(LoggingConfigurable):
             limit, lease_seconds=lease_seconds, ended_only=self.replaying
         )
 
+    def keep_build(self, lease: BuildLease, *, lease_seconds: float) -> bool:
+        """Hold a build for so many seconds from now; False when somebody else has it."""
+        return self._rooms.builds.keep(lease, lease_seconds=lease_seconds)
+
     def postpone_build(
         self,
         lease: BuildLease,

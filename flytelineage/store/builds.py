@@ -53,6 +53,22 @@ class Builds:
 
         return self._database.write(take)
 
+    def keep(self, lease: BuildLease, *, lease_seconds: float) -> bool:
+        """Hold a lease for longer, if it still holds."""
+
+        def prolong(connection: Connection) -> bool:
+            if _locked(connection, lease) is None:
+                return False
+            until = self._database.now(connection) + seconds(lease_seconds)
+            connection.execute(
+                update(execution)
+                .where(execution.c.key == execution_key(lease.execution))
+                .values(lease_until=until)
+            )
+            return True
+
+        return self._database.write(prolong)
+
     def postpone(
         self,
         lease: BuildLease,

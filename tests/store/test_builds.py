@@ -501,3 +501,31 @@ def test_due_since_is_kept_over_a_crash(story: Story, clock: Clock) -> None:
     clock.advance(LEASE)
 
     assert story.claim_build().due_since == since
+
+
+# ------------------------------------------------------------------------ keeping
+
+
+def test_a_lease_that_is_kept_does_not_run_out(story: Story, store: Store, clock: Clock) -> None:
+    """FlyteAdmin may be asked about thousands of nodes meanwhile."""
+    story.end("a")
+    lease = story.claim_build()
+
+    for _ in range(5):
+        clock.advance(LEASE - 1)
+        assert store.keep_build(lease, lease_seconds=LEASE)
+
+    assert store.claim_build(1, lease_seconds=LEASE) == []
+    assert store.finish_build(lease, built(lease), [])
+
+
+def test_a_lease_that_somebody_else_has_is_not_kept(
+    story: Story, store: Store, clock: Clock
+) -> None:
+    story.end("a")
+    lease = story.claim_build()
+    clock.advance(LEASE)
+    (other,) = store.claim_build(1, lease_seconds=LEASE)
+
+    assert not store.keep_build(lease, lease_seconds=LEASE)
+    assert store.finish_build(other, built(other), [])
