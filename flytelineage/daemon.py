@@ -39,7 +39,8 @@ from flytelineage.errors import (
     TransientTargetError,
 )
 from flytelineage.events import Event, decode
-from flytelineage.facts import Facts, fold
+from flytelineage.facts import Facts
+from flytelineage.fold import fold
 from flytelineage.grouping import Grouped
 from flytelineage.objects import ObjectReader
 from flytelineage.report import Report

@@ -7,13 +7,11 @@ fetched comes in as `Collected`.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from itertools import accumulate
 from typing import NamedTuple
 
 from flytelineage import naming
@@ -23,10 +21,7 @@ from flytelineage.entities import DatasetId, Evidence, ExecutionId, PipelineId, 
 from flytelineage.facts import Facts, NodeFacts
 from flytelineage.literals import Reference
 from flytelineage.structure import CACHE_HIT, Structure
-
-MAX_ORDERED = 100
-"""Tasks after which one is told to come by the order of events alone; of more than that,
-order says nothing."""
+from flytelineage.timing import Level, Producers
 
 MAX_EDGES = 1_000_000
 """Of one execution, from data: many tasks that write one place multiply those that read it."""
@@ -402,13 +397,13 @@ class DataFlow:
     # ------------------------------------------------------------------ who waited
 
     @cached_property
-    def _producers(self) -> dict[str, _Producers]:
+    def _producers(self) -> dict[str, Producers]:
         """The nodes that produced each piece of data, by key."""
         producers: dict[str, list[NodeFacts]] = defaultdict(list)
         for node in self.telling:
             for key in {use.key for use in self.writes[node.id]}:
                 producers[key].append(node)
-        return {key: _Producers(nodes) for key, nodes in producers.items()}
+        return {key: Producers(nodes) for key, nodes in producers.items()}
 
     @cached_property
     def upstream(self) -> dict[str, dict[str, frozenset[Evidence]]]:
@@ -462,12 +457,12 @@ class DataFlow:
         return sum(edges) > MAX_EDGES
 
     @cached_property
-    def _levels(self) -> dict[str, _Level]:
+    def _levels(self) -> dict[str, Level]:
         """The tasks of each graph level, by the id of the node around them."""
         levels: dict[str, list[NodeFacts]] = defaultdict(list)
         for node in self.telling:
             levels[node.parent].append(node)
-        return {parent: _Level(nodes) for parent, nodes in levels.items()}
+        return {parent: Level(nodes) for parent, nodes in levels.items()}
 
     def complete(self, node: NodeFacts) -> bool:
         """Whether all that the node read and wrote is known, and by name."""
@@ -484,48 +479,6 @@ class DataFlow:
         """What the workflow was given."""
         start = self.structure.start
         return self._references(self.known.outputs, start) if start else ()
-
-
-class _Producers:
-    """The nodes that produced one piece of data."""
-
-    def __init__(self, nodes: Sequence[NodeFacts]) -> None:
-        timed = [(node.ended_at, node) for node in nodes if node.ended_at]
-        timed.sort(key=lambda item: item[0])
-        self.nodes = nodes
-        self._done = [node for _, node in timed]
-        self._ends = [ended for ended, _ in timed]
-
-    def before(self, node: NodeFacts) -> Sequence[NodeFacts]:
-        """Those that were over when a node was queued."""
-        if node.queued_at is None:
-            return ()
-        return self._done[: bisect_right(self._ends, node.queued_at)]
-
-
-class _Level:
-    """The tasks of one graph level in the order in which they ended."""
-
-    def __init__(self, nodes: Iterable[NodeFacts]) -> None:
-        timed = [(n.ended_at, n.queued_at, n) for n in nodes if n.ended_at and n.queued_at]
-        timed.sort(key=lambda item: (item[0], item[2].id))
-        self._nodes = [node for _, _, node in timed]
-        self._ends = [ended for ended, _, _ in timed]
-        self._last_queued = list(accumulate((queued for _, queued, _ in timed), max))
-
-    def just_before(self, node: NodeFacts) -> list[NodeFacts]:
-        """Who was over before the node began, and before nobody else who was.
-
-        Whoever ended before another one of them began is before the node through that
-        one: what is left is the transitive reduction.
-        """
-        if node.queued_at is None:
-            return []
-        over = bisect_left(self._ends, node.queued_at)
-        if not over:
-            return []
-        first = bisect_left(self._ends, self._last_queued[over - 1])
-        return self._nodes[first:over] if over - first <= MAX_ORDERED else []
 
 
 def writers(near: ExecutionId, owner: str) -> Iterator[ExecutionId]:

@@ -9,7 +9,7 @@ never makes an edge up.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
@@ -31,26 +31,20 @@ from flytelineage.entities import (
     Pipeline,
     PipelineId,
     Properties,
-    Run,
-    RunId,
     Task,
     TaskEdge,
     TaskId,
     Version,
 )
-from flytelineage.facts import AttemptFacts, Facts, Identifier, NodeFacts
+from flytelineage.facts import Facts, Identifier, NodeFacts
 from flytelineage.flow import Collected, DataFlow, Use
 from flytelineage.literals import Reference
+from flytelineage.runs import Runs
 from flytelineage.structure import Structure, outcome
 
 MAX_PROBLEMS = 50
 """Lines kept of what could not be read."""
 
-
-EAGER_LABEL = "eager-exec"
-"""Holds the name of the execution whose eager task launched this one.
-
-Source: flytekit core/constants.py, EAGER_TAG_KEY."""
 
 SINGLE_TASK = ".flytegen."
 """Begins the name of the workflow that FlyteAdmin makes of a task that is run alone.
@@ -148,11 +142,12 @@ class _Builder:
         self.flow = DataFlow(
             self.structure, known, pipeline, names=rules.names, infer_order=rules.infer_order
         )
+        self.runs = Runs(self.flow, phase)
 
     def build(self) -> Build:
         """The entities first: what has no name is known once they were made."""
         tasks, datasets = self._tasks(), self._datasets()
-        runs = (self._execution_run(), *self._task_runs())
+        runs = (self.runs.of_execution(), *self.runs.of_tasks())
         lineage = _heading(self.facts, self.known, self.phase).model_copy(
             update={
                 "partial": bool(self.flow.orphans or self.structure.partial),
@@ -179,7 +174,7 @@ class _Builder:
                 update={
                     "partial": True,
                     "pipelines": (self._pipeline(),),
-                    "runs": (self._execution_run(),),
+                    "runs": (self.runs.of_execution(),),
                 }
             )
         )
@@ -317,7 +312,7 @@ class _Builder:
                 found.setdefault(id, Dataset.of(id))
             for id, use in written.items():
                 found[id] = found[id].merged(self._written_dataset(id, use, node))
-        for id in (*self._workflow_inputs(), *self._workflow_outputs()):
+        for id in (*self.runs.inputs(), *self.runs.outputs()):
             found.setdefault(id, Dataset.of(id))
         return tuple(
             found[id].model_copy(update={"as_of": touched.get(id, self.facts.started_at)})
@@ -339,7 +334,7 @@ class _Builder:
             else Operation(
                 kind="confirm" if self.flow.fetched(node) else "write",
                 at=node.ended_at,
-                run=self._run_ids[node.id],
+                run=self.runs.ids[node.id],
                 task=self.flow.task_id(node),
             ),
         )
@@ -369,101 +364,6 @@ class _Builder:
                         written[use.dataset].setdefault(piece, use.reference)
         return {id: tuple(pieces.values()) for id, pieces in written.items()}
 
-    # ------------------------------------------------------------------------- runs
-
-    def _workflow_inputs(self) -> tuple[DatasetId, ...]:
-        return self._ids(self.flow.inputs())
-
-    def _workflow_outputs(self) -> tuple[DatasetId, ...]:
-        return self._ids(self.known.workflow_outputs.references)
-
-    def _ids(self, references: Iterable[Reference]) -> tuple[DatasetId, ...]:
-        ids = {self.flow.name(reference.uri) for reference in references}
-        return tuple(sorted((id for id in ids if id is not None), key=str))
-
-    def _execution_run(self) -> Run:
-        facts = self.facts
-        custom = {**_custom(facts), **{f"label.{key}": text for key, text in facts.labels.items()}}
-        return Run.model_validate(
-            {
-                "as_of": facts.started_at,
-                "execution": facts.execution,
-                "pipeline": self.pipeline,
-                "parent": _launched_by(facts),
-                "phase": self.phase,
-                "started_at": facts.started_at,
-                "ended_at": facts.ended_at or self._last_end(),
-                "error": facts.error,
-                "inputs": self._workflow_inputs() if self.succeeded else (),
-                "outputs": self._workflow_outputs() if self.succeeded else (),
-                "custom": {name: value for name, value in custom.items() if value} or None,
-            }
-        )
-
-    def _last_end(self) -> datetime | None:
-        if self.phase == "RUNNING":
-            return None
-        return max((n.ended_at for n in self.facts.nodes.values() if n.ended_at), default=None)
-
-    def _task_runs(self) -> Iterator[Run]:
-        """A run for each attempt; a node without task events had one all the same."""
-        for node in self.flow.nodes:
-            *earlier, final = _attempts(node)
-            for attempt in earlier:
-                yield self._run(node, attempt)
-            yield self._final_run(node, final)
-
-    @cached_property
-    def _run_ids(self) -> dict[str, RunId]:
-        """The runs of the last attempts, by node id."""
-        return {
-            node.id: RunId(
-                execution=self.facts.execution, node=node.id, attempt=_attempts(node)[-1].number
-            )
-            for node in self.flow.nodes
-        }
-
-    @cached_property
-    def _run_texts(self) -> dict[str, str]:
-        """By what they are sorted; one run can be upstream of thousands."""
-        return {node_id: str(run) for node_id, run in self._run_ids.items()}
-
-    def _run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
-        return Run.model_validate(
-            {
-                "as_of": attempt.started_at or node.queued_at,
-                "execution": self.facts.execution,
-                "node": node.id,
-                "attempt": attempt.number,
-                "task": self.flow.task_id(node),
-                "parent": RunId(execution=self.facts.execution),
-                "phase": attempt.phase,
-                "started_at": attempt.started_at,
-                "ended_at": attempt.ended_at,
-                "error": attempt.error,
-                "links": attempt.links,
-            }
-        )
-
-    def _final_run(self, node: NodeFacts, attempt: AttemptFacts) -> Run:
-        """The attempt that decided: what its node says goes before task events."""
-        run = self._run(node, attempt)
-        upstream = sorted(self.flow.upstream.get(node.id, ()), key=self._run_texts.__getitem__)
-        started = run.started_at or node.started_at or node.queued_at
-        return run.model_copy(
-            update={
-                "phase": node.phase if node.terminal else run.phase,
-                "started_at": started,
-                "as_of": run.as_of or started,
-                "ended_at": run.ended_at or node.ended_at,
-                "error": run.error or node.error,
-                "cache_status": node.cache_status or None,
-                "upstream": tuple(self._run_ids[id] for id in upstream) if self.succeeded else (),
-                "inputs": _ids(self.flow.reads.get(node.id, ())) if self.succeeded else (),
-                "outputs": _ids(self.flow.writes.get(node.id, ())) if self.succeeded else (),
-            }
-        )
-
     def _problems(self) -> tuple[str, ...]:
         """What could not be read or named, one line each."""
         lines = [
@@ -482,30 +382,6 @@ class _Builder:
         if self.structure.dependencies.too_many:
             lines.append("the compiled workflow has more dependencies than can be told")
         return tuple(lines[:MAX_PROBLEMS])
-
-
-def _custom(facts: Facts) -> dict[str, str]:
-    """What is known of why and as what an execution ran."""
-    plan, workflow, answer = facts.launch_plan, facts.workflow, facts.answer
-    scheduled = answer.scheduled_at if answer else None
-    return {
-        "principal": facts.principal,
-        "launch_plan": plan.name if plan else "",
-        "launch_plan_version": plan.version if plan else "",
-        "workflow_version": workflow.version if workflow else "",
-        "mode": answer.mode if answer else "",
-        "scheduled_at": scheduled.isoformat() if scheduled else "",
-        "reference_execution": str(answer.reference) if answer and answer.reference else "",
-    }
-
-
-def _launched_by(facts: Facts) -> RunId | None:
-    """The execution that launched this one: by a launch-plan node, or an eager task."""
-    if facts.answer is not None and facts.answer.parent is not None:
-        return RunId(execution=facts.answer.parent.execution)
-    if name := facts.labels.get(EAGER_LABEL):
-        return RunId(execution=facts.execution.model_copy(update={"name": name}))
-    return None
 
 
 def _noted(reference: Reference) -> dict[str, str]:
@@ -527,21 +403,6 @@ def _logic(template: TaskDefinition) -> Logic | None:
     return known if known != Logic() else None
 
 
-def _attempts(node: NodeFacts) -> tuple[AttemptFacts, ...]:
-    """The attempts at a task node, at least one; the last is the one that decided.
-
-    FlyteAdmin never publishes the first event of an attempt, so one that ended with it was
-    not seen: a node that succeeded had another attempt after one that failed.
-    """
-    task, last = naming.task_of(node), node.attempts[-1] if node.attempts else None
-    if last is not None and not (node.succeeded and last.phase in ("FAILED", "ABORTED")):
-        return node.attempts
-    if task is None:
-        raise ValueError(f"Node {node.id} runs no task")
-    number, began = (last.number + 1, last.ended_at) if last else (0, None)
-    return (*node.attempts, AttemptFacts(number=number, task=task, started_at=began))
-
-
 def _end(node: NodeFacts) -> datetime:
     return node.ended_at or datetime.min.replace(tzinfo=timezone.utc)
 
@@ -556,7 +417,3 @@ def _edges(uses: Iterable[Use]) -> tuple[Edge, ...]:
         Edge(dataset=id, evidence=(Evidence.DATA,), variables=tuple(sorted(variables[id])))
         for id in sorted(variables, key=str)
     )
-
-
-def _ids(uses: Iterable[Use]) -> tuple[DatasetId, ...]:
-    return tuple(sorted({use.dataset for use in uses if use.dataset is not None}, key=str))

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from flytelineage.daemon import Daemon
 from flytelineage.events import TERMINAL_PHASES, decode
-from flytelineage.facts import fold
 from flytelineage.flyteadmin import FlyteAdmin
+from flytelineage.fold import fold
 from flytelineage.objects import ObjectReader
 from flytelineage.store import Store
 from flytelineage.targets.file import FileTarget

@@ -11,7 +11,8 @@ from flyteidl.event import event_pb2
 from flytelineage.consult import Question, questions
 from flytelineage.entities import ExecutionId
 from flytelineage.events import decode
-from flytelineage.facts import Facts, Identifier, fold
+from flytelineage.facts import Facts, Identifier
+from flytelineage.fold import fold
 from tests.factories import (
     EXECUTION,
     NOW,

@@ -14,7 +14,8 @@ from flytelineage.consultant import Circuit, Consultant
 from flytelineage.entities import ExecutionId
 from flytelineage.errors import AdminUnavailable, ConfigError, StoreError, UnknownToAdmin
 from flytelineage.events import decode
-from flytelineage.facts import Identifier, fold
+from flytelineage.facts import Identifier
+from flytelineage.fold import fold
 from flytelineage.scope import Scope
 from flytelineage.store import Store
 from flytelineage.testing.doubles import MemoryAdmin

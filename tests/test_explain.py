@@ -29,6 +29,7 @@ from flytelineage.testing.simulator.stream import Encoding
 from tests.found import lineages, replay
 
 START = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=12)
+FIXED = datetime(2026, 5, 1, 12, 0, tzinfo=timezone.utc)
 """Metadata that is young: only then a missing object means that it was never written."""
 
 
@@ -289,9 +290,9 @@ class TestOutcome:
         known = case(tmp_path, "a1")
         key = f"identity:{known.facts.execution}"
 
-        said = text(replace(known, asked={key: START}, admin="dns:///flyte:81"))
+        said = text(replace(known, asked={key: FIXED}, admin="dns:///flyte:81"))
 
-        assert f"  open        which workflow ran: asked on {moment(START)}\n" in said
+        assert f"  open        which workflow ran: asked on {moment(FIXED)}\n" in said
         assert "  endpoint    dns:///flyte:81 may be asked\n" in said
 
     @pytest.mark.parametrize(
@@ -299,17 +300,17 @@ class TestOutcome:
         [
             (Standing(), "not yet"),
             (
-                Standing(due_at=START, attempts=2, waits_for="FlyteAdmin: it is away"),
-                f"not yet, begun 2 times; to be built at {moment(START)}; it waits for "
+                Standing(due_at=FIXED, attempts=2, waits_for="FlyteAdmin: it is away"),
+                f"not yet, begun 2 times; to be built at {moment(FIXED)}; it waits for "
                 "FlyteAdmin: it is away",
             ),
             (
-                Standing(built_at=START, due_at=START),
-                f"on {moment(START)}; events came since, to be built again at {moment(START)}",
+                Standing(built_at=FIXED, due_at=FIXED),
+                f"on {moment(FIXED)}; events came since, to be built again at {moment(FIXED)}",
             ),
             (
-                Standing(built_at=START, current=True, due_at=START),
-                f"on {moment(START)}, from all of its events, and will be again at {moment(START)}",
+                Standing(built_at=FIXED, current=True, due_at=FIXED),
+                f"on {moment(FIXED)}, from all of its events, and will be again at {moment(FIXED)}",
             ),
         ],
     )
@@ -321,18 +322,18 @@ class TestOutcome:
     @pytest.mark.parametrize(
         ("told", "said"),
         [
-            (Told("x", "due", due_at=START), f"due at {moment(START)}"),
+            (Told("x", "due", due_at=FIXED), f"due at {moment(FIXED)}"),
             (
-                Told("x", "due", attempts=2, due_at=START, error="503: busy"),
-                f"due at {moment(START)}, tried 2 times 503: busy",
+                Told("x", "due", attempts=2, due_at=FIXED, error="503: busy"),
+                f"due at {moment(FIXED)}, tried 2 times 503: busy",
             ),
             (
-                Told("x", "given_up", settled_at=START, error="400: too large"),
-                f"given up on {moment(START)}: `flytelineage retry` tells it again 400: too large",
+                Told("x", "given_up", settled_at=FIXED, error="400: too large"),
+                f"given up on {moment(FIXED)}: `flytelineage retry` tells it again 400: too large",
             ),
             (
-                Told("x", "delivered", settled_at=START, rejections=("task:t: too long",)),
-                f"delivered on {moment(START)} refused task:t: too long",
+                Told("x", "delivered", settled_at=FIXED, rejections=("task:t: too long",)),
+                f"delivered on {moment(FIXED)} refused task:t: too long",
             ),
         ],
     )

@@ -26,7 +26,7 @@ WORDS = {"entities", "errors", "options"}
 MIDDLE = {
     "entities", "errors", "events", "facts", "definition_keys", "flyte_types", "literals", "uris",
     "flytekit_values",
-    "dataset_names", "naming", "definitions", "dependencies", "structure", "flow", "lineage",
+    "dataset_names", "naming", "definitions", "dependencies", "structure", "timing", "flow", "runs", "lineage",
 }  # fmt: skip
 """What an execution becomes, from bytes to lineage."""
 
@@ -42,7 +42,8 @@ MAY_IMPORT = {
     "durable": {"errors"},
     # The pure middle: each knows only what comes before it.
     "events": {"entities", "errors"},
-    "facts": {"entities", "errors", "events"},
+    "facts": {"entities"},
+    "fold": {"entities", "events", "facts"},
     "flyte_types": {"entities", "errors"},
     "flytekit_values": {"errors"},
     "literals": {"entities", "errors", "flyte_types", "flytekit_values"},
@@ -57,7 +58,9 @@ MAY_IMPORT = {
     "definitions": {"errors", "facts"},
     "dependencies": {"definitions"},
     "structure": {"definitions", "dependencies", "errors", "facts", "naming"},
-    "flow": MIDDLE - {"lineage"},
+    "timing": {"facts"},
+    "flow": MIDDLE - {"runs", "lineage"},
+    "runs": MIDDLE - {"lineage"},
     "lineage": MIDDLE,
     # The edges: they call a reader or a store that was given to them.
     "rounds": {"errors", "facts", "flow", "literals"},
@@ -97,9 +100,10 @@ SHARED_BY_PLUGS = {"sources.aws"}
 """Modules in rooms of plugins that are no plugs: knowledge for any of them."""
 
 PURE = {
-    "entities", "events", "facts", "definition_keys", "consult", "flyte_types", "literals", "uris",
+    "entities", "events", "facts", "fold", "definition_keys", "consult", "flyte_types", "literals", "uris",
     "flytekit_values",
-    "dataset_paths", "dataset_names", "naming", "flow", "lineage", "schemas", "scope", "sql", "telling",
+    "dataset_paths", "dataset_names", "naming", "definitions", "dependencies", "structure", "timing",
+    "flow", "runs", "lineage", "schemas", "scope", "sql", "telling",
     "explain",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""

@@ -166,7 +166,7 @@ def case_of(
     """
     from flytelineage.consult import questions
     from flytelineage.explain import Case
-    from flytelineage.facts import fold
+    from flytelineage.fold import fold
     from flytelineage.structure import missing_events
 
     standing = store.standing(execution)

@@ -17,8 +17,9 @@ from flytelineage.entities import ExecutionId
 from flytelineage.errors import AdminUnavailable, ConfigError, UnknownToAdmin
 from flytelineage.events import body as body_of
 from flytelineage.events import decode
-from flytelineage.facts import Identifier, fold
+from flytelineage.facts import Identifier
 from flytelineage.flyteadmin import FlyteAdmin, Page
+from flytelineage.fold import fold
 from flytelineage.testing.flyteadmin import Fault, FlyteAdminDouble
 from flytelineage.testing.simulator import (
     MemoryStorage,

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from flytelineage.events import Event, body, decode
-from flytelineage.facts import AttemptFacts, Facts, NodeFacts, fold
+from flytelineage.facts import AttemptFacts, Facts, NodeFacts
 from flytelineage.flyteadmin import FlyteAdmin
+from flytelineage.fold import fold
 from flytelineage.testing.flyteadmin import FlyteAdminDouble
 from flytelineage.testing.simulator import FolderStorage, Outcome, Storage, Stream, Taken
 from tests.flyteadmin.conftest import Client

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from flytelineage.entities import ErrorInfo, ExecutionId, Link
 from flytelineage.events import decode
-from flytelineage.facts import MAX_LINKS, Identifier, Literals, fold
+from flytelineage.facts import Identifier, Literals
+from flytelineage.fold import MAX_LINKS, fold
 from tests.factories import (
     EXECUTION,
     NOW,
