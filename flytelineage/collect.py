@@ -7,10 +7,11 @@ and what is over a bound is a problem like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
@@ -68,6 +69,12 @@ class Pinned:
 
     pipeline: PipelineId
     name_source: str
+
+
+T = TypeVar("T")
+
+MAX_DEFINITIONS = 16
+"""Versions that are kept in memory; one can have megabytes."""
 
 
 class Collector(LoggingConfigurable):
@@ -140,6 +147,12 @@ class Collector(LoggingConfigurable):
         """,
     ).tag(config=True)
 
+    def __init__(self, **fields: Any) -> None:
+        """As every configurable, with nothing read yet."""
+        super().__init__(**fields)
+        self._reading = threading.Lock()
+        self._read: dict[str, object] = {}
+
     def collect(
         self,
         facts: Facts,
@@ -203,17 +216,33 @@ class Collector(LoggingConfigurable):
 
     def _defined(self, facts: Facts, registry: Registry) -> tuple[Definition | None, str]:
         """The compiled workflow and when it runs by itself, as far as FlyteAdmin told."""
-        instance = facts.execution.instance
-        workflow = facts.workflow and definition_key("workflow", facts.workflow, instance)
-        plan = facts.launch_plan and definition_key("launch_plan", facts.launch_plan, instance)
-        keys = [key for key in (workflow, plan) if key]
-        known = registry.definitions(keys) if keys else {}
+        instance, workflow, plan = facts.execution.instance, facts.workflow, facts.launch_plan
+        definition = workflow and self._known(
+            definition_key("workflow", workflow, instance), registry, read_workflow
+        )
+        schedule = plan and self._known(
+            definition_key("launch_plan", plan, instance), registry, read_schedule
+        )
+        return definition, schedule or ""
+
+    def _known(self, key: str, registry: Registry, read: Callable[[bytes], T]) -> T | None:
+        """What FlyteAdmin said of a version: it never changes, so it is read once."""
+        with self._reading:
+            if key in self._read:
+                return cast("T | None", self._read[key])
+        kept = registry.definitions([key])
+        if key not in kept:
+            return None
+        found: T | None = None
         try:
-            definition = read_workflow(known[workflow]) if workflow in known else None
-            return definition, read_schedule(known[plan]) if plan in known else ""
+            found = read(kept[key])
         except ReadError as exc:
-            self.log.warning("What FlyteAdmin said of %s: %s", facts.execution, exc)
-            return None, ""
+            self.log.warning("What FlyteAdmin said of %s: %s", key, exc)
+        with self._reading:
+            self._read[key] = found
+            while len(self._read) > MAX_DEFINITIONS:
+                del self._read[next(iter(self._read))]
+        return found
 
 
 def _wanted(structure: Structure) -> list[Wanted]:

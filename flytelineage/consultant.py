@@ -76,8 +76,8 @@ class Memory(Protocol):
     def seen(self, executions: Iterable[ExecutionId]) -> set[ExecutionId]:
         """Those of which there are events."""
 
-    def definitions(self, keys: Iterable[str]) -> Mapping[str, bytes]:
-        """Those that are kept."""
+    def kept(self, keys: Iterable[str]) -> set[str]:
+        """Those of the definitions that are kept."""
 
     def keep_definition(self, key: str, body: bytes) -> bool:
         """Keep one for good."""
@@ -178,7 +178,7 @@ class Consultant:
     def _open(self, wanted: Sequence[Question], now: datetime) -> list[Question]:
         """Those that nobody answered, nor was asked of late."""
         keys = [question.key for question in wanted]
-        asked, kept = self.memory.asked(keys), self.memory.definitions(keys)
+        asked, kept = self.memory.asked(keys), self.memory.kept(keys)
         origins = [one.execution for one in wanted if one.subject == "origin"]
         seen = self.memory.seen(origins) if origins else set()
         return [

@@ -277,7 +277,7 @@ class DataFlow:
         """Give a name to all raw output that this execution is the first to have."""
         written: set[str] = set()
         for node in self.telling:
-            artifacts = self._artifacts(node)
+            artifacts = naming.artifacts(self.structure.interface(node), self.pipeline)
             task = self.task_id(node).local
             for reference, key in self._held(node):
                 written.add(key)
@@ -315,13 +315,6 @@ class DataFlow:
             other in self.known.seen and other != self.facts.execution
             for other in writers(self.facts.execution, owner)
         )
-
-    def _artifacts(self, node: NodeFacts) -> Mapping[str, DatasetId]:
-        """Names that the task's author gave to its outputs."""
-        task = naming.task_of(node)
-        template = self.structure.template(task) if task and not node.interface else None
-        interface = node.interface or (template.interface if template else b"")
-        return naming.artifacts(interface, self.pipeline)
 
     def _adopt(self, written: set[str]) -> None:
         """Name what a dynamic node wrote itself, and handed to nodes that it made.

@@ -341,11 +341,9 @@ class _Builder:
 
     def _dataset_properties(self, use: Use, node: NodeFacts) -> Properties:
         task, variable = naming.task_of(node), use.reference.variable
-        template = self._template(task)
-        interface = node.interface or (template.interface if template else b"")
         return Properties(
             name=f"{naming.short(task.name)}.{variable}" if task else None,
-            description=descriptions(interface).get(variable),
+            description=descriptions(self.structure.interface(node)).get(variable),
             custom=_noted(use.reference),
         )
 

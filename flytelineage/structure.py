@@ -348,6 +348,12 @@ class Structure:
         """Whether anything happened of which no event was seen."""
         return next(self.missing(), None) is not None
 
+    def interface(self, node: NodeFacts) -> bytes:
+        """The serialised `TypedInterface` of a node's task; empty where nobody tells it."""
+        task = naming.task_of(node)
+        template = self.template(task) if task and not node.interface else None
+        return node.interface or (template.interface if template else b"")
+
     def template(self, task: Identifier) -> TaskDefinition | None:
         """The registered task, from the workflow's definition or a dynamic node's."""
         return self._templates.get(task)

@@ -5,12 +5,13 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from flyteidl.admin import workflow_pb2
 from flyteidl.core import literals_pb2, types_pb2
 
 from flytelineage.collect import Collector, Pinned, Unavailable
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import ReadError
-from flytelineage.facts import Facts, Identifier, Literals, NodeFacts, Origin
+from flytelineage.facts import Answer, Facts, Identifier, Literals, NodeFacts, Origin
 from flytelineage.flow import Read
 from flytelineage.lineage import pipeline_key
 from flytelineage.rounds import MISSING_TRIES
@@ -300,3 +301,31 @@ def test_references_of_one_execution_are_bounded_together():
     assert sum(len(read.references) for read in kept) == 9
     assert found.inputs["n0"].problems == ()
     assert "over budget" in found.outputs["n1"].problems[0]
+
+
+def test_definition_is_read_once(monkeypatch):
+    """Every execution of a version has the same one, and it can have megabytes."""
+    workflow = Identifier("shop", "production", "app.etl.flow", "v7")
+    memory, asked = Memory(), []
+    answer = workflow_pb2.Workflow(short_description="Loads the shop")
+    memory.defined = {"workflow:shop/production/app.etl.flow/v7": answer.SerializeToString()}
+    definitions = memory.definitions
+    monkeypatch.setattr(memory, "definitions", lambda keys: asked.append(keys) or definitions(keys))
+    known = facts(node(), answer=Answer(workflow, "", None, None, None))
+    collector = Collector()
+
+    for _ in range(3):
+        found = collector.collect(known, memory, Bucket(WHOLE), pinned=None, now=NOW, patient=False)
+
+    assert found.definition.description == "Loads the shop"
+    assert len(asked) == 1
+
+
+def test_definition_that_cannot_be_read_is_none(caplog):
+    workflow = Identifier("shop", "production", "app.etl.flow", "v7")
+    memory = Memory()
+    memory.defined = {"workflow:shop/production/app.etl.flow/v7": b"\xff"}
+
+    found, _ = collect(facts(node(), answer=Answer(workflow, "", None, None, None)), WHOLE, memory)
+
+    assert found.definition is None

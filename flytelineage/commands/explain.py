@@ -195,7 +195,7 @@ def case_of(
         standing=standing,
         registrations=store.registrations(collected.locations),
         asked=store.asked(open_ends),
-        kept=frozenset(store.definitions(open_ends)),
+        kept=frozenset(store.kept(open_ends)),
     )
 
 

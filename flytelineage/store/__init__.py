@@ -295,6 +295,10 @@ class Store(LoggingConfigurable):
         """Those of the definitions that are kept; see `definition_keys`."""
         return self._rooms.definitions.definitions(keys)
 
+    def kept(self, keys: Iterable[str]) -> set[str]:
+        """Those of these definitions that are kept, without reading them."""
+        return self._rooms.definitions.kept(keys)
+
     def keep_definition(self, key: str, body: bytes) -> bool:
         """Keep a definition for good; whether it was new. The first writer wins.
 

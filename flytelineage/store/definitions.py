@@ -37,6 +37,21 @@ class Definitions:
 
         return self._database.read(look) if wanted else {}
 
+    def kept(self, keys: Iterable[str]) -> set[str]:
+        """The keys of those that are kept."""
+        wanted = {short(key): key for key in keys}
+
+        def look(connection: Connection) -> set[str]:
+            return {
+                wanted[key]
+                for some in chunks(wanted)
+                for key in connection.scalars(
+                    select(definition.c.key).where(definition.c.key.in_(some))
+                )
+            }
+
+        return self._database.read(look) if wanted else set()
+
     def keep(self, key: str, body: bytes) -> bool:
         """Keep one; the first writer wins, and who comes second wrote the same."""
         if len(body) > MAX_BODY_BYTES:

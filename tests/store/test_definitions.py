@@ -36,6 +36,7 @@ def test_a_definition_is_kept(store: Store) -> None:
     assert store.keep_definition(KEY, body)
 
     assert store.definitions([KEY, "workflow:other"]) == {KEY: body}
+    assert store.kept([KEY, "workflow:other"]) == {KEY}
     assert store.status()["definitions"] == 1
 
 
