@@ -309,9 +309,12 @@ class _Builder:
             for id in read | written.keys():
                 if node.ended_at is not None:
                     touched[id] = max(node.ended_at, touched.get(id, node.ended_at))
-                found.setdefault(id, Dataset.of(id))
             for id, use in written.items():
-                found[id] = found[id].merged(self._written_dataset(id, use, node))
+                told = self._written_dataset(id, use, node)
+                found[id] = found[id].merged(told) if id in found else told
+            for id in read:
+                if id not in found:
+                    found[id] = Dataset.of(id)
         for id in (*self.runs.inputs(), *self.runs.outputs()):
             found.setdefault(id, Dataset.of(id))
         return tuple(
