@@ -24,6 +24,7 @@ from flytelineage.errors import ReadError
 from flytelineage.literals import Reference
 from flytelineage.objects import Reading, Tail
 from flytelineage.schemas import united
+from flytelineage.uris import without_secrets
 
 HEADER_BYTES = 64 << 10
 """Read from the beginning of a CSV file for its first line."""
@@ -284,7 +285,7 @@ class Lot:
         size = sum(size for _, size in self.files) if known else None
         format = self.format or ("parquet" if told else None)
         storage = Storage(
-            uri=_parent([reference.uri for reference in self.references]),
+            uri=without_secrets(_parent([reference.uri for reference in self.references])),
             format=format,
             files=len(self.files) if known else None,
             bytes=size,

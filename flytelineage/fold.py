@@ -11,7 +11,7 @@ repeats, gives the same `Facts`. Memory grows with nodes and attempts, not with 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -210,7 +210,7 @@ def _fold_node(slot: _Slot, said: Any, around: Any, event: Event, stamp: _Stamp)
     slot.latest("phase", event.phase, stamp)
     slot.latest("spec_id", said.spec_node_id, stamp)
     slot.latest("name", said.node_name, stamp)
-    slot.latest("parent", said.parent_node_metadata.node_id, stamp)
+    slot.latest("parent", _parent(said), stamp)
     slot.latest("retry_group", said.retry_group, stamp)
     slot.latest("error", _error(said), stamp)
     outputs = _literals(said, "output")
@@ -224,6 +224,12 @@ def _fold_node(slot: _Slot, said: Any, around: Any, event: Event, stamp: _Stamp)
     if around is not None and around.HasField("output_interface"):
         interface = around.output_interface.SerializeToString(deterministic=True)
         slot.latest("interface", interface, stamp)
+
+
+def _parent(said: Any) -> str:
+    """The node around it; before event version 1 only dynamic nodes are named, by their task."""
+    task = said.parent_task_metadata.id.node_execution_id
+    return str(said.parent_node_metadata.node_id or task.node_id)
 
 
 def _fold_inputs(slot: _Slot, said: Any, event: Event, stamp: _Stamp) -> None:
@@ -366,6 +372,12 @@ def _facts(
     nodes: Mapping[str, _Slot],
     attempts: Mapping[str, Mapping[tuple[int, Identifier], _Slot]],
 ) -> Facts:
+    arrays = {
+        name
+        for id, slot in nodes.items()
+        if slot.get("is_array")
+        for name in (id, slot.get("spec_id"))
+    }
     return Facts(
         execution=execution,
         phase=workflow.get("phase", "UNDEFINED"),
@@ -380,24 +392,24 @@ def _facts(
         nodes={
             node_id: _node(execution, node_id, nodes[node_id], attempts.get(node_id, {}))
             for node_id in sorted(nodes)
-            if not _is_made_up(node_id, nodes)
+            if not _is_made_up(node_id, nodes[node_id], arrays)
         },
     )
 
 
-def _is_made_up(node_id: str, nodes: Mapping[str, _Slot]) -> bool:
+def _is_made_up(node_id: str, slot: _Slot, arrays: Container[str]) -> bool:
     """Whether the node stands for an element that the array node queues or aborts.
 
-    See `_stands_for_nothing`; the element's own events name another id.
+    See `_stands_for_nothing`; the element's own events name another id. Inside of a
+    sub-workflow the array goes by its spec id there, as if it stood at the top.
+
+    Args:
+        node_id: The node in question.
+        slot: What its events say.
+        arrays: Ids and spec ids of the array nodes.
     """
     array, _, index = node_id.rpartition("-n")
-    around = nodes.get(array)
-    return (
-        around is not None
-        and index.isdecimal()
-        and bool(around.get("is_array"))
-        and not nodes[node_id].get("spec_id")
-    )
+    return array in arrays and index.isdecimal() and not slot.get("spec_id")
 
 
 def _node(

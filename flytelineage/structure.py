@@ -350,9 +350,15 @@ class Structure:
 
     def interface(self, node: NodeFacts) -> bytes:
         """The serialised `TypedInterface` of a node's task; empty where nobody tells it."""
+        if node.interface:
+            return node.interface
         task = naming.task_of(node)
-        template = self.template(task) if task and not node.interface else None
-        return node.interface or (template.interface if template else b"")
+        template = self.template(task) if task else None
+        if template is not None and template.interface:
+            return template.interface
+        # Where elements of a map task have events of their own, only those tell it.
+        inside = self._inside.get(node.id, ()) if node.is_array else ()
+        return next((told for id in inside if (told := self.nodes[id].interface)), b"")
 
     def template(self, task: Identifier) -> TaskDefinition | None:
         """The registered task, from the workflow's definition or a dynamic node's."""

@@ -116,6 +116,29 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: quote(found[0], errors="surrogatepass"), text.strip())
 
 
+def without_secrets(uri: str) -> str:
+    """The URI without user, password, query and fragment: what may be shown to anybody.
+
+    Names of objects in a bucket may hold any character, so there a query is none.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    kind = scheme.lower()
+    if kind in _BUCKETS:
+        authority, slash, path = rest.partition("/")
+        return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    if "@" in rest and kind not in _CONTAINERS:
+        rest = _without_login(rest, _AUTHORITIES.get(kind, _HOST))
+    return f"{scheme}://{rest}"
+
+
+_BUCKETS = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "file", "hdfs", "dbfs"})
+_CONTAINERS = frozenset({"abfs", "abfss", "wasb", "wasbs"})
+"""Where what stands before the `@` is a container and no user."""
+
+
 def _from_arn(text: str) -> str:
     for pattern, scheme in _ARNS:
         if match := pattern.fullmatch(text):

@@ -368,6 +368,16 @@ class TestMadeUpElements:
 
         assert set(found.nodes) == {"n1"}
 
+    def test_inside_of_a_sub_workflow_they_stand_at_the_top(self):
+        """There the array goes by its spec id, whose node at the top is another one."""
+        found = facts(
+            node_request("n0"),
+            node_request("n1-0-n0", "RUNNING", is_array=True, spec_node_id="n0"),
+            node_request("n0-n0", "QUEUED", spec_node_id=""),
+        )
+
+        assert set(found.nodes) == {"n0", "n1-0-n0"}
+
     def test_other_nodes_may_have_such_ids(self):
         """Only below an array is one made up."""
         assert set(facts(node_request("n1"), node_request("n1-n0", "QUEUED")).nodes) == {
@@ -382,3 +392,18 @@ def test_an_attempt_ran_one_task():
     found = facts(node_request("n0"), task_request("n0", "RUNNING", attempt=0), other)
 
     assert [attempt.task.name for attempt in found.nodes["n0"].attempts] == ["app.etl.load"]
+
+
+def test_old_flyte_names_the_dynamic_node_around_by_its_task():
+    """Before event version 1 there is no other word of what is around a node."""
+    around = event_pb2.ParentTaskExecutionMetadata(
+        id=identifier_pb2.TaskExecutionIdentifier(
+            node_execution_id=identifier_pb2.NodeExecutionIdentifier(
+                node_id="n2", execution_id=execution_id()
+            )
+        )
+    )
+
+    found = facts(node_request("n2-0-dn0", spec_node_id="", parent_task_metadata=around))
+
+    assert found.nodes["n2-0-dn0"].parent == "n2"

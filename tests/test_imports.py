@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "collect": MIDDLE | {"rounds"},
     "builder": MIDDLE | {"dataset_rules"},
     "parquet": {"entities", "errors"},
-    "describe": WORDS | {"objects", "literals", "schemas"},
+    "describe": WORDS | {"uris", "objects", "literals", "schemas"},
     "objects": WORDS | {"parquet"},
     "flyteadmin": WORDS | MIDDLE,
     "consult": {"definition_keys", "entities", "facts"},

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from flyteidl.core import interface_pb2
 
 from flytelineage.definitions import read_closure
 from flytelineage.entities import (
@@ -812,6 +814,21 @@ class TestMapTasks:
             "n1", "n1-0-n0", "n1-0-n1", "n1-0-n2",
         }  # fmt: skip
 
+    def test_artifacts_are_named_where_only_elements_tell_the_interface(self):
+        """As they are where the array itself or the definition does."""
+        declared = interface_pb2.TypedInterface()
+        key = declared.outputs.variables["o0"].artifact_partial_id.artifact_key
+        key.name = "parts"
+        told = declared.SerializeToString()
+        found = self.mapped()
+        nodes = {
+            id: replace(n, interface=told if "-n" in id else b"") for id, n in found.nodes.items()
+        }
+
+        built = build(replace(found, nodes=nodes), {}, {"n1": holds(o0=raw("n1"))})
+
+        assert io_of(built)["each"] == ([], ["flyte:shop.production.parts"], [])
+
 
 class TestWhatDynamicNodesWrite:
     CHILD = node("n0-0-d0", "clean", spec_id="d0", parent="n0", retry_group="0", end=20)
@@ -850,8 +867,6 @@ class TestWhatDynamicNodesWrite:
 
 class TestWhatFlyteAdminAdds:
     def test_pipeline_has_version_description_and_schedule(self):
-        from dataclasses import replace
-
         workflow = Identifier("shop", "production", "app.etl.flow", "v7")
         known = facts(node("n0", "load"), answer=Answer(workflow, "SCHEDULED", at(-5), None, None))
         described = replace(definition(task("n0")), description="Loads the shop")
@@ -987,3 +1002,24 @@ class TestPlacesThatAreNotKnown:
 
         places = {task.place.count("/") for task in built.lineage.tasks}
         assert places == {0, 3000}
+
+    def test_old_dynamic_nodes_are_told_by_their_tasks(self):
+        """What they hand on is their children's, and all of these are one task."""
+        found = facts(
+            node("start-node", spec_id="", end=1),
+            node("n2", "plan", spec_id="", end=40),
+            *(node(f"n2-0-dn{i}", "load", spec_id="", parent="n2") for i in range(2)),
+            node("n3", "use", spec_id="", end=50),
+        )
+
+        built = build(
+            found,
+            {"n3": holds(df=raw("n2-0-dn0"))},
+            {"n2": holds(o0=raw("n2-0-dn0")), "n2-0-dn0": holds(o0=raw("n2-0-dn0"))},
+        )
+
+        assert io_of(built) == {
+            "plan": ([], [], []),
+            "load": ([], [flyte("load")], []),
+            "use": ([flyte("load")], [], ["load"]),
+        }

@@ -244,3 +244,25 @@ def test_a_hostile_owner_takes_bounded_time():
     uris.written_by("rep-" * 20_000, "rep", nodes={"n0"})
 
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("s3://lake/orders?x#y", "s3://lake/orders?x#y"),
+        ("s3://key:secret@lake/orders", "s3://lake/orders"),
+        ("https://u:p@host/a?X-Amz-Signature=s#f", "https://host/a"),
+        ("https://host/@team/a", "https://host/@team/a"),
+        ("snowflake://u:p@account/db/schema/t?role=x", "snowflake://account/db/schema/t"),
+        ("postgresql://u:p/w@host:5432/db", "postgresql://host:5432/db"),
+        (
+            "abfss://box@acme.dfs.core.windows.net/a?sig=s",
+            "abfss://box@acme.dfs.core.windows.net/a",
+        ),
+        ("bq://shop.sales.orders", "bq://shop.sales.orders"),
+        ("/data/a?b", "/data/a?b"),
+    ],
+)
+def test_what_is_shown_of_a_uri_holds_no_secret(uri, shown):
+    """Objects in a bucket may have any name, so there a query is none."""
+    assert uris.without_secrets(uri) == shown
