@@ -170,6 +170,10 @@ class DataFlow:
         return tuple(node for node in self.structure.telling if node.id in self._node_ids)
 
     @cached_property
+    def _telling_ids(self) -> frozenset[str]:
+        return frozenset(node.id for node in self.telling)
+
+    @cached_property
     def _node_ids(self) -> frozenset[str]:
         return frozenset(node.id for node in self.nodes)
 
@@ -300,7 +304,7 @@ class DataFlow:
         """
         if self.fetched(node) and node.origin:
             if node.origin.execution == self.facts.execution:
-                return any(one.id == node.origin.node for one in self.telling)
+                return node.origin.node in self._telling_ids
             return node.origin.execution in self.known.seen
         return not self._mine(owner) and self._names_another(owner)
 

@@ -46,6 +46,9 @@ MAX_PROBLEMS = 50
 """Lines kept of what could not be read."""
 
 
+MAX_LISTED = 20
+"""Nodes of a task that are named."""
+
 SINGLE_TASK = ".flytegen."
 """Begins the name of the workflow that FlyteAdmin makes of a task that is run alone.
 
@@ -247,7 +250,7 @@ class _Builder:
             properties=Properties(
                 name=naming.short(id.name) + (f"@{id.place}" if id.place else ""),
                 url=links[-1].url if links else None,
-                custom={"node": ", ".join(spec_ids)},
+                custom={"node": _listed(spec_ids)},
             ),
             version=Version(version=task.version) if task and task.version else None,
             ownership=self._ownership,
@@ -383,6 +386,12 @@ class _Builder:
         if self.structure.dependencies.too_many:
             lines.append("the compiled workflow has more dependencies than can be told")
         return tuple(lines[:MAX_PROBLEMS])
+
+
+def _listed(ids: list[str]) -> str:
+    """Ids for people to read: a task inside of a loop stands at thousands of nodes."""
+    more = len(ids) - MAX_LISTED
+    return ", ".join(ids[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _noted(reference: Reference) -> dict[str, str]:

@@ -91,7 +91,7 @@ class Structure:
         if defined is not None:
             return defined.task
         if node.is_array:
-            inside = (naming.task_of(self.facts.nodes[id]) for id in self._inside[node.id])
+            inside = (naming.task_of(self.facts.nodes[id]) for id in self._inside.get(node.id, ()))
             return next((task for task in inside if task), node.catalogued)
         return node.catalogued
 
@@ -101,7 +101,7 @@ class Structure:
         found: dict[str, list[str]] = defaultdict(list)
         for node in self.facts.nodes.values():
             found[node.parent].append(node.id)
-        return found
+        return dict(found)  # asking for a node without any must not make an entry
 
     @cached_property
     def task_nodes(self) -> tuple[NodeFacts, ...]:

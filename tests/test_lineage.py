@@ -1023,3 +1023,17 @@ class TestPlacesThatAreNotKnown:
             "load": ([], [flyte("load")], []),
             "use": ([flyte("load")], [], ["load"]),
         }
+
+
+def test_nodes_of_a_task_are_named_up_to_a_bound():
+    """A loop inside of a dynamic node runs one task at thousands of them."""
+    loop = [
+        node(f"n0-0-d{i}", "load", spec_id=f"d{i}", parent="n0", retry_group="0")
+        for i in range(1000)
+    ]
+
+    built = build(facts(node("n0", "plan", is_dynamic=True), *loop))
+
+    (load,) = [task for task in built.lineage.tasks if task.name == "app.etl.load"]
+    assert load.properties.custom["node"].startswith("d0, d1, d2, ")
+    assert load.properties.custom["node"].endswith(", d19 and 980 more")
