@@ -130,9 +130,14 @@ class Properties(Value):
 
 
 class Version(Value):
-    """The registered version: an opaque string such as a git hash, not a number."""
+    """The registered version: an opaque string such as a git hash, not a number.
+
+    Attributes:
+        registered_at: When it was registered; `None` is not known.
+    """
 
     version: str
+    registered_at: UtcDatetime | None = None
 
 
 class Owner(Value):
@@ -151,6 +156,12 @@ class Ownership(Value):
 
 class Tags(Value):
     """The tags that are known; at least one, since none would mean unknown."""
+
+    names: tuple[str, ...] = pydantic.Field(min_length=1)
+
+
+class Terms(Value):
+    """Terms of a glossary; at least one, since none would mean unknown."""
 
     names: tuple[str, ...] = pydantic.Field(min_length=1)
 
@@ -215,12 +226,39 @@ class IO(Value):
     complete: bool = True
 
 
+class FormerEdges(Value):
+    """Edges that a catalogue was told of a task and that hold no longer.
+
+    Attributes:
+        columns: Dataset and column, then the dataset and column that it was made of.
+    """
+
+    inputs: tuple[DatasetId, ...] = ()
+    outputs: tuple[DatasetId, ...] = ()
+    upstream: tuple[TaskId, ...] = ()
+    columns: tuple[tuple[DatasetId, str, DatasetId, str], ...] = ()
+
+
+class TaskList(Value):
+    """The tasks that the definition of a pipeline names; sorted.
+
+    Those that a dynamic task makes are not among them.
+    """
+
+    ids: tuple[TaskId, ...] = ()
+
+
 class Logic(Value):
-    """What a task runs."""
+    """What a task runs.
+
+    Attributes:
+        source: Where its source code is, a URL.
+    """
 
     sql: str | None = None
     image: str | None = None
     entry_point: str | None = None
+    source: str | None = None
 
 
 TypeKind = Literal[
@@ -316,6 +354,24 @@ class Profile(Value):
     partial: Partial | None = None
 
 
+class Copy(Value):
+    """The same data under the name that another catalogue has for it.
+
+    Attributes:
+        dataset: The name, spelled as DataHub's source of that catalogue spells it.
+        uri: What names it world-wide, e.g. the ARN of a Glue table.
+    """
+
+    dataset: DatasetId
+    uri: str
+
+
+class Copies(Value):
+    """All names that other catalogues have for a dataset, sorted; at least one."""
+
+    known: tuple[Copy, ...] = pydantic.Field(min_length=1)
+
+
 class Operation(Value):
     """The newest write, or a confirmation that the data is still good.
 
@@ -357,6 +413,9 @@ class Entity(Value):
 
     Attributes:
         as_of: When this was true. A catalogue keeps the aspects of the newest.
+
+    Every entity but a run may also have `terms`, a `domain_name` (the business domain; Flyte's
+    own is `domain`) and `structured` properties. Nothing in Flyte says them: transforms do.
     """
 
     ASPECTS: ClassVar[tuple[str, ...]] = ()
@@ -399,9 +458,17 @@ class Entity(Value):
 
 
 class Pipeline(Entity):
-    """A workflow; `kind` is `workflow`, `launch plan` or `single task`."""
+    """A workflow; `kind` is `workflow`, `launch plan` or `single task`.
 
-    ASPECTS = ("properties", "version", "ownership", "tags", "kind")
+    Attributes:
+        tasks: Those that its definition names; `None` where that is not known. Only this
+            says that a task which was told before is there no more.
+    """
+
+    ASPECTS = (
+        "properties", "version", "ownership", "tags", "terms", "domain_name", "structured",
+        "kind", "tasks",
+    )  # fmt: skip
 
     project: str
     domain: str
@@ -412,7 +479,11 @@ class Pipeline(Entity):
     version: Version | None = None
     ownership: Ownership | None = None
     tags: Tags | None = None
+    terms: Terms | None = None
+    domain_name: str | None = None
+    structured: Custom | None = None
     kind: str | None = None
+    tasks: TaskList | None = None
 
     @classmethod
     def of(cls, id: PipelineId, **aspects: Any) -> Pipeline:
@@ -437,18 +508,29 @@ class Task(Entity):
     Attributes:
         retired: The bare id of a task that now is told per place: told once more,
             with empty io, so that its old edges go away.
+        removed: Its pipeline's definition has no such task any more.
+        former: Edges that were told of it and hold no longer; a target that adds edges
+            to what its catalogue has takes these away. Nothing else is known by it.
     """
 
-    ASPECTS = ("properties", "version", "ownership", "tags", "kind", "io", "logic")
+    ASPECTS = (
+        "properties", "version", "ownership", "tags", "terms", "domain_name", "structured",
+        "kind", "io", "logic",
+    )  # fmt: skip
 
     pipeline: PipelineId
     name: str
     place: str = ""
     retired: bool = False
+    removed: bool = False
+    former: FormerEdges | None = None
     properties: Properties | None = None
     version: Version | None = None
     ownership: Ownership | None = None
     tags: Tags | None = None
+    terms: Terms | None = None
+    domain_name: str | None = None
+    structured: Custom | None = None
     kind: str | None = None
     io: IO | None = None
     logic: Logic | None = None
@@ -468,7 +550,8 @@ class Dataset(Entity):
     """Data with a name: a table, a file, a folder, the output of a task."""
 
     ASPECTS = (
-        "properties", "schema", "storage", "profile", "ownership", "tags", "operation",
+        "properties", "schema", "storage", "profile", "ownership", "tags", "terms",
+        "domain_name", "structured", "operation", "copies",
     )  # fmt: skip
 
     platform: str
@@ -480,7 +563,11 @@ class Dataset(Entity):
     profile: Profile | None = None
     ownership: Ownership | None = None
     tags: Tags | None = None
+    terms: Terms | None = None
+    domain_name: str | None = None
+    structured: Custom | None = None
     operation: Operation | None = None
+    copies: Copies | None = None
 
     @classmethod
     def of(cls, id: DatasetId, **aspects: Any) -> Dataset:
@@ -511,6 +598,7 @@ class Run(Entity):
         upstream: Runs of the same execution that this one waited for.
         inputs, outputs: Datasets of this run; for an execution those of the workflow.
         cache_status: As Flyte says it, e.g. `CACHE_HIT`; `None` without a cache.
+        scheduled_at: The time that a schedule started it for; only of an execution.
     """
 
     execution: ExecutionId
@@ -521,6 +609,7 @@ class Run(Entity):
     parent: RunId | None = None
     upstream: tuple[RunId, ...] = ()
     phase: Phase = "UNDEFINED"
+    scheduled_at: UtcDatetime | None = None
     started_at: UtcDatetime | None = None
     ended_at: UtcDatetime | None = None
     error: ErrorInfo | None = None

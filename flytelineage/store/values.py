@@ -159,12 +159,22 @@ class Claim:
         entity: The entity's `urn`.
         stamp: As of when it is true; the greater one wins.
         digest: Of the content, times left out.
+        parts: What the content is made of, each with the `urn` of the entity that ends with
+            it, or nothing. `None` for content that is replaced whole.
+        whole: Whether these are all parts; else those that were told before stay.
+        always: A failed execution may tell it over a success, too.
+        former: Parts that the catalogue may hold and that are there no more; the store
+            says which.
     """
 
     entity: str
     aspect: str
     stamp: datetime
     digest: str
+    parts: Mapping[str, str] | None = None
+    whole: bool = True
+    always: bool = False
+    former: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

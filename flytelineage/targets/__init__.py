@@ -9,12 +9,13 @@ before it calls `emit`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+from traitlets import Enum, Float
 from traitlets.config import LoggingConfigurable
 
-from flytelineage.entities import Entity, Lineage, Value
+from flytelineage.entities import Copy, DatasetId, Entity, Lineage, Value
 
 
 class Rejection(Value):
@@ -34,10 +35,35 @@ class Rejection(Value):
 class Target(LoggingConfigurable):
     """Takes lineage to one catalogue.
 
-    Must implement `emit_lineage`. May implement `check` and `close`, and set `remote`,
-    `journal` and `keeps`. Constructing a target must not connect to anything and must not
-    import its client: that waits for the first `emit_lineage` or `check`.
+    Must implement `emit_lineage`. May implement `copies`, `check` and `close`, and set
+    `remote`, `journal`, `keeps`, `last_run_only` and `running`. Constructing a target must
+    not connect to anything and must not import its client: that waits for the first
+    `emit_lineage` or `check`.
     """
+
+    edges = Enum(
+        ["latest", "window"],
+        default_value="latest",
+        help="""
+        Which edges of a task are told: those of its `latest` execution, or all that were seen
+        within the `window` of `edge_window` days in executions of its present version. Take
+        the window for workflows that read other data from run to run. Targets that write down
+        each execution by itself tell what that one showed in any case.
+
+        Example: c.DataHubTarget.edges = "window"
+        """,
+    ).tag(config=True)
+
+    edge_window = Float(
+        30.0,
+        min=0.01,
+        help="""
+        Days for which an edge stays that no later execution showed; only with
+        `edges = "window"`. Make it longer than the rarest schedule.
+
+        Example: c.DataHubTarget.edge_window = 90
+        """,
+    ).tag(config=True)
 
     remote: ClassVar[bool] = True
     """False where the target writes nothing but local files."""
@@ -49,6 +75,13 @@ class Target(LoggingConfigurable):
     keeps: ClassVar[frozenset[str]] = frozenset({"pipelines", "tasks", "datasets"})
     """Of which entities the catalogue has entries. Of these a target gets what is new;
     of the others all that is known, to describe those with it."""
+
+    last_run_only: bool = False
+    """True where the catalogue has one entry for the last run of a pipeline, and no other
+    runs: then it gets the run of an execution only while none is newer."""
+
+    running: bool = False
+    """True where executions are told that still run; each of them once."""
 
     def emit(self, lineage: Lineage | Iterable[Entity]) -> list[Rejection]:
         """Tell the catalogue; a list of entities becomes a lineage without execution.
@@ -71,6 +104,13 @@ class Target(LoggingConfigurable):
     @abstractmethod
     def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
         """What `emit` promises, for a `Lineage`; called by one thread at a time."""
+
+    def copies(self) -> Mapping[DatasetId, Copy]:
+        """Under which names the last `emit` made datasets known in this catalogue.
+
+        Other targets are then told that both are the same data.
+        """
+        return {}
 
     def check(self) -> None:
         """Reach the catalogue without changing it.
