@@ -26,7 +26,7 @@ from flytelineage.builder import LineageBuilder
 from flytelineage.collect import Collector, Pinned, Unavailable
 from flytelineage.consultant import Admin, Consultant, Consulted
 from flytelineage.describer import Describer
-from flytelineage.entities import Lineage, PipelineId
+from flytelineage.entities import Copy, DatasetId, Lineage, PipelineId
 from flytelineage.errors import (
     AdminUnavailable,
     ConfigError,
@@ -46,10 +46,10 @@ from flytelineage.objects import ObjectReader
 from flytelineage.report import Report
 from flytelineage.scope import Scope
 from flytelineage.sources import Message, Source
-from flytelineage.store import BuildLease, Built, DeliveryLease, Refused, Store
+from flytelineage.store import BuildLease, Built, Claim, DeliveryLease, Refused, Store
 from flytelineage.structure import missing_events
 from flytelineage.targets import Rejection, Target
-from flytelineage.telling import claims_of, stay
+from flytelineage.telling import claims_of, seen_edges, stay, widened, with_copies
 from flytelineage.transforms import Transform
 from flytelineage.workers import Fatal, Workers
 
@@ -455,8 +455,9 @@ class Daemon(LoggingConfigurable):
     def _deliver(self, lease: DeliveryLease, target: Target) -> None:
         began = time.monotonic()
         try:
-            lineage = self._transformed(lease.lineage)
-            claims = claims_of(lineage, target.keeps) if lineage and not target.journal else []
+            lineage, claims = self._prepared(lease, target)
+        except StoreError:
+            raise  # not this delivery's fault
         except Exception as exc:
             self._failed(lease, exc)
             return
@@ -466,22 +467,39 @@ class Daemon(LoggingConfigurable):
             raises=lease.lineage.succeeded,
             refresh_seconds=self.refresh_hours * 3600,
         )
-        told = [claim for claim in claims if (claim.entity, claim.aspect) in tell]
         if lineage is not None and not target.journal:
-            lineage = stay(lineage, claims, tell, target.keeps)
+            lineage = stay(lineage, claims, tell, target.keeps, last_run_only=target.last_run_only)
         self.on_step("prepared")
         try:
-            rejections = target.emit(lineage) if lineage and any(lineage.entities()) else []  # 13
+            rejections, named = _emit(target, lineage)  # 13
         except Exception as exc:
             self._failed(lease, exc)
             return
         self.on_step("emitted")
-        settled = self.store.settle(lease, told, rejections)  # 14
+        settled = self.store.settle(lease, [*tell.values()], rejections, copies=named)  # 14
         self.on_step("settled")
         if settled:
             self._log_delivery(lease, lineage, rejections, time.monotonic() - began)
         else:
             self.log.warning("The lease on %s for %s ran out", lease.execution, lease.target)
+
+    def _prepared(self, lease: DeliveryLease, target: Target) -> tuple[Lineage | None, list[Claim]]:
+        """What the operator's rules leave to tell, and what it claims.
+
+        A journal writes down what this execution showed, and claims nothing.
+        """
+        lineage = self._transformed(lease.lineage)
+        if lineage is None:
+            return None, []
+        ids = [dataset.id for dataset in lineage.datasets]
+        lineage = with_copies(lineage, self.store.copies(ids, besides=lease.target))
+        if target.journal:
+            return lineage, []
+        if target.edges == "window" and lease.lineage.succeeded:
+            window = target.edge_window * 86_400
+            edges = self.store.widen(lease, seen_edges(lineage), window_seconds=window)
+            lineage = widened(lineage, edges)
+        return lineage, claims_of(lineage, target.keeps, last_run_only=target.last_run_only)
 
     def _transformed(self, lineage: Lineage) -> Lineage | None:
         for transform in self.transforms:
@@ -639,6 +657,15 @@ class Daemon(LoggingConfigurable):
             seconds,
             extra={"action": "deliver"},
         )
+
+
+def _emit(
+    target: Target, lineage: Lineage | None
+) -> tuple[list[Rejection], Mapping[DatasetId, Copy]]:
+    """Tell a target, unless there is nothing to tell: what it refused, and new names."""
+    if lineage is None or not any(lineage.entities()):
+        return [], {}
+    return target.emit(lineage), target.copies()
 
 
 def _nothing(step: str) -> None:

@@ -1,17 +1,33 @@
 """Which aspects of a lineage are to be told to a target; pure.
 
 Each aspect that is known is claimed at the store, which answers which of them no newer
-execution has told and no equal one was accepted lately. The rest stays out.
+execution has told and no equal one was accepted lately. The rest stays out. What of an
+answer is there no more, edges and whole tasks, is put in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from flytelineage.entities import Dataset, Entity, Lineage, Task, digest
-from flytelineage.store import Claim
+from flytelineage import parts
+from flytelineage.entities import (
+    IO,
+    Copies,
+    Copy,
+    Dataset,
+    DatasetId,
+    Entity,
+    Lineage,
+    Run,
+    Task,
+    TaskList,
+    digest,
+)
+from flytelineage.store import Claim, SeenEdges
 
 KINDS = ("pipelines", "tasks", "datasets")
 """What can be claimed; runs are told in any case."""
@@ -19,28 +35,63 @@ KINDS = ("pipelines", "tasks", "datasets")
 _FOR_GOOD = datetime.max.replace(tzinfo=timezone.utc)
 """The bare id of a task that is told per place is never told again."""
 
+LAST_RUN = "last run"
+"""As an aspect of a pipeline: which run the catalogue shows, where it shows one only."""
 
-def claims_of(lineage: Lineage, keeps: Iterable[str] = KINDS) -> list[Claim]:
+Tell = Mapping[tuple[str, str], Claim]
+"""What is to be told, by entity and aspect."""
+
+
+def claims_of(
+    lineage: Lineage, keeps: Iterable[str] = KINDS, *, last_run_only: bool = False
+) -> list[Claim]:
     """One claim for each aspect that is known of what a target keeps.
 
     Args:
         lineage: What an execution tells.
         keeps: `Target.keeps`.
+        last_run_only: `Target.last_run_only`.
     """
-    return [
-        Claim(entity.urn, aspect, _stamp(entity, lineage), _digest(entity, aspect, value))
+    claims = [
+        _claim(entity, aspect, value, lineage)
         for kind in KINDS
         if kind in keeps
         for entity in getattr(lineage, kind)
         for aspect, value in entity.aspects()
     ]
+    if last_run_only:
+        claims += [_of_run(run, lineage) for run in lineage.runs if _is_shown(run)]
+    return claims
+
+
+def _claim(entity: Entity, aspect: str, value: Any, lineage: Lineage) -> Claim:
+    claim = Claim(entity.urn, aspect, _stamp(entity, lineage), _digest(entity, aspect, value))
+    if isinstance(value, IO):
+        return replace(claim, parts=dict.fromkeys(parts.edges(value), ""), whole=value.complete)
+    if isinstance(value, TaskList):
+        return replace(claim, parts=parts.tasks(value))
+    return claim
+
+
+def _of_run(run: Run, lineage: Lineage) -> Claim:
+    return Claim(_shown_as(run), LAST_RUN, _stamp(run, lineage), digest(run), always=True)
+
+
+def _is_shown(run: Run) -> bool:
+    return run.node is None and run.pipeline is not None
+
+
+def _shown_as(run: Run) -> str:
+    return f"pipeline:{run.pipeline}"
 
 
 def stay(
     lineage: Lineage,
     claims: Sequence[Claim],
-    tell: Collection[tuple[str, str]],
+    tell: Tell,
     keeps: Iterable[str] = KINDS,
+    *,
+    last_run_only: bool = False,
 ) -> Lineage:
     """The lineage with only those aspects that are to be told.
 
@@ -52,12 +103,90 @@ def stay(
 
     def kept(entities: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(
-            entity.only(aspect for aspect in entity.ASPECTS if (entity.urn, aspect) in tell)
+            _told(entity, tell)
             for entity in entities
             if entity.urn in told or entity.urn not in claimed
         )
 
-    return lineage.model_copy(update={kind: kept(getattr(lineage, kind)) for kind in keeps})
+    update = {kind: kept(getattr(lineage, kind)) for kind in keeps}
+    if "tasks" in update:
+        update["tasks"] = (*update["tasks"], *_ended(tell))
+    if last_run_only:
+        update["runs"] = tuple(
+            run for run in lineage.runs if _is_shown(run) and (_shown_as(run), LAST_RUN) in tell
+        )
+    return lineage.model_copy(update=update)
+
+
+def _told(entity: Any, tell: Tell) -> Any:
+    known = entity.only(aspect for aspect in entity.ASPECTS if (entity.urn, aspect) in tell)
+    claim = tell.get((entity.urn, "io"))
+    if not isinstance(entity, Task) or claim is None or not claim.former:
+        return known
+    former = parts.former_edges(claim.former, entity.pipeline)
+    return known.model_copy(update={"former": former})
+
+
+def _ended(tell: Tell) -> Iterator[Task]:
+    """Tasks that their pipelines have no more, with the edges that were told of them."""
+    ended: dict[str, list[Claim]] = defaultdict(list)
+    for claim in tell.values():
+        if claim.ends:
+            ended[claim.ends].append(claim)
+    for end in sorted(ended):
+        id, claims = parts.task(end), ended[end]
+        edges = {part for claim in claims if claim.aspect == "io" for part in claim.former}
+        yield Task.of(
+            id,
+            as_of=claims[0].stamp,
+            removed=True,
+            former=parts.former_edges(edges, id.pipeline),
+        )
+
+
+# ------------------------------------------------------- edges of other executions
+
+
+def seen_edges(lineage: Lineage) -> list[SeenEdges]:
+    """The edges that an execution showed, for targets that are told those of a window."""
+    return [
+        SeenEdges(
+            entity=task.urn,
+            version=task.version.version if task.version else "",
+            stamp=_stamp(task, lineage),
+            edges=parts.written(task.io),
+        )
+        for task in lineage.tasks
+        if task.io and not task.retired
+    ]
+
+
+def widened(lineage: Lineage, edges: Mapping[str, Iterable[str]]) -> Lineage:
+    """The lineage with the edges that other executions showed, by task."""
+
+    def wide(task: Task) -> Task:
+        if task.io is None or task.urn not in edges:
+            return task
+        return task.model_copy(update={"io": parts.united(task.io, edges[task.urn])})
+
+    return lineage.model_copy(update={"tasks": tuple(map(wide, lineage.tasks))})
+
+
+# --------------------------------------------------------- names in other catalogues
+
+
+def with_copies(lineage: Lineage, copies: Mapping[DatasetId, Sequence[Copy]]) -> Lineage:
+    """The lineage with the names that other catalogues have for its datasets."""
+
+    def named(dataset: Dataset) -> Dataset:
+        known = copies.get(dataset.id)
+        if not known:
+            return dataset
+        return dataset.model_copy(update={"copies": Copies(known=tuple(known))})
+
+    if not copies:
+        return lineage
+    return lineage.model_copy(update={"datasets": tuple(map(named, lineage.datasets))})
 
 
 def _stamp(entity: Entity, lineage: Lineage) -> datetime:

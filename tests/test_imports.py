@@ -73,7 +73,8 @@ MAY_IMPORT = {
     "consult": {"definition_keys", "entities", "facts"},
     "consultant": WORDS | {"consult", "events", "facts", "scope"},
     "store": WORDS | {"events", "migrations", "targets"},
-    "telling": {"entities", "errors", "store"},
+    "parts": {"entities"},
+    "telling": {"entities", "errors", "parts", "store"},
     "explain": WORDS | MIDDLE | {"consult", "store"},
     # The plugins: a contract, and each plug on its own.
     "sources": WORDS | {"grouping"},
@@ -103,7 +104,7 @@ PURE = {
     "entities", "events", "facts", "fold", "definition_keys", "consult", "flyte_types", "literals", "uris",
     "flytekit_values",
     "dataset_paths", "dataset_names", "naming", "definitions", "dependencies", "structure", "timing",
-    "flow", "runs", "lineage", "schemas", "scope", "sql", "telling",
+    "flow", "runs", "lineage", "schemas", "scope", "sql", "parts", "telling",
     "explain",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""

@@ -7,7 +7,7 @@ It owns the clock. Importing this module imports no SQLAlchemy; opening a store 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Bool, Callable, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
-from flytelineage.entities import DatasetId, ExecutionId, PipelineId
+from flytelineage.entities import Copy, DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import StoreError
 from flytelineage.options import Secret
 from flytelineage.store.values import (
@@ -29,6 +29,7 @@ from flytelineage.store.values import (
     Quarantined,
     Refused,
     Registration,
+    SeenEdges,
     Standing,
     Told,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Quarantined",
     "Refused",
     "Registration",
+    "SeenEdges",
     "Standing",
     "Store",
     "Told",
@@ -350,7 +352,7 @@ class Store(LoggingConfigurable):
         *,
         raises: bool,
         refresh_seconds: float,
-    ) -> set[tuple[str, str]]:
+    ) -> dict[tuple[str, str], Claim]:
         """Raise the watermark, for good, before anything is told.
 
         Runs need no claim. Executions that failed raise nothing: they tell only what
@@ -358,26 +360,51 @@ class Store(LoggingConfigurable):
         again after `refresh_seconds`.
 
         Returns:
-            The (entity, aspect) pairs to tell: what a newer execution told is left
-            out, and what is unchanged. Empty when the lease no longer holds.
+            The claims to tell by entity and aspect: what a newer execution told is left
+            out, and what is unchanged. Each says what of its parts is there no more; besides
+            the claims that were made there are those of entities that ended with a part.
+            Empty when the lease no longer holds.
         """
         return self._rooms.watermark.prepare(
             lease, claims, raises=raises, refresh_seconds=refresh_seconds
         )
 
+    def widen(
+        self, lease: DeliveryLease, seen: Iterable[SeenEdges], *, window_seconds: float
+    ) -> dict[str, list[str]]:
+        """Add the edges that an execution showed to those of the others in a window.
+
+        The window ends with the newest execution of the same version. Whoever told the
+        edges last is due again where there are more of them now.
+
+        Returns:
+            By entity, all edges in the window, as they were given.
+        """
+        return self._rooms.window.widen(lease, seen, window_seconds=window_seconds)
+
+    def copies(self, datasets: Iterable[DatasetId], *, besides: str) -> dict[DatasetId, list[Copy]]:
+        """Under which names targets `besides` this one have datasets in their catalogues."""
+        return self._rooms.copies.of(datasets, besides=besides)
+
     def settle(
-        self, lease: DeliveryLease, told: Sequence[Claim], rejections: Sequence[Rejection]
+        self,
+        lease: DeliveryLease,
+        told: Sequence[Claim],
+        rejections: Sequence[Rejection],
+        *,
+        copies: Mapping[DatasetId, Copy] | None = None,
     ) -> bool:
         """Settle a delivery that the target took; `told` is what `prepare` let through.
 
         Whoever holds an entity that was told over tells it again. What was rejected is
-        taken back. If a newer build came meanwhile, the delivery stays due.
+        taken back. If a newer build came meanwhile, the delivery stays due. If the target
+        made datasets known under names that are new, all other targets are due.
 
         Returns:
             False when the lease no longer holds: then nothing changed, except that the
             holders of all that was told tell it again, and this delivery its runs.
         """
-        return self._rooms.watermark.settle(lease, told, rejections)
+        return self._rooms.watermark.settle(lease, told, rejections, copies or {})
 
     def settle_later(
         self, lease: DeliveryLease, seconds: float, error: str, *, counted: bool = True

@@ -179,6 +179,22 @@ def force(connection: Connection, target: str, keys: Iterable[str], now: int) ->
         connection.execute(_FORCE, rows)
 
 
+def wake(connection: Connection, now: int, *which: Any) -> None:
+    """Make deliveries due that can say more by now; what is unchanged is not told again."""
+    told = delivery.c.state == "delivered"
+    connection.execute(
+        update(delivery)
+        .where(delivery.c.state.in_(("due", "delivered")), *which)
+        .values(
+            wanted=delivery.c.wanted + 1,
+            wanted_at=case((told, now), else_=delivery.c.wanted_at),
+            due_at=case((told, now), else_=delivery.c.due_at),
+            attempts=case((told, 0), else_=delivery.c.attempts),
+            state="due",
+        )
+    )
+
+
 def doubt(connection: Connection, lease: DeliveryLease, now: int) -> None:
     """Note that a claim that lost its lease may have told something, unknown what.
 

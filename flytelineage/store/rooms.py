@@ -14,6 +14,7 @@ from flytelineage.store import files, migrate
 from flytelineage.store.again import Again
 from flytelineage.store.backfills import Backfills
 from flytelineage.store.builds import Builds
+from flytelineage.store.copies import Copies
 from flytelineage.store.database import Database, parse_url, sqlite_file
 from flytelineage.store.definitions import Definitions
 from flytelineage.store.deliveries import Deliveries
@@ -23,6 +24,7 @@ from flytelineage.store.overview import Overview
 from flytelineage.store.registry import Registry
 from flytelineage.store.schema import delivery, execution
 from flytelineage.store.watermark import Watermark
+from flytelineage.store.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Rooms:
     backfills: Backfills
     deliveries: Deliveries
     watermark: Watermark
+    window: Window
+    copies: Copies
     overview: Overview
     inquiry: Inquiry
     again: Again
@@ -80,6 +84,8 @@ class Rooms:
             backfills=Backfills(database),
             deliveries=Deliveries(database),
             watermark=Watermark(database),
+            window=Window(database),
+            copies=Copies(database),
             overview=Overview(database),
             inquiry=Inquiry(database),
             again=Again(database),

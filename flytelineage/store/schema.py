@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA = "1.1"
+SCHEMA = "1.2"
 """`major.minor`: programs of one major version can share a store."""
 
 metadata = MetaData(
@@ -199,7 +199,28 @@ watermark = Table(
     Column("accepted_at", BigInteger),
     Column("displaced", Key),
     Column("displaced_stamp", BigInteger),
+    # What the catalogue may hold of an aspect that is told in parts; see `held`.
+    Column("parts", Text),
     Index(None, "target", "holder"),
+)
+
+copy = Table(
+    "copy",
+    metadata,
+    Column("dataset", Key, primary_key=True),
+    Column("target", Key, primary_key=True),  # who made the dataset known under that name
+    Column("body", Text, nullable=False),
+)
+
+seen_edge = Table(
+    "seen_edge",
+    metadata,
+    Column("target", Key, primary_key=True),
+    Column("entity", Key, primary_key=True),
+    Column("version", Key, primary_key=True),
+    Column("part", Key, primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
 )
 
 quarantine = Table(

@@ -165,6 +165,8 @@ class Claim:
         always: A failed execution may tell it over a success, too.
         former: Parts that the catalogue may hold and that are there no more; the store
             says which.
+        ends: The part that the entity ended with; then there is nothing else to tell of it.
+            Only the store makes such claims.
     """
 
     entity: str
@@ -175,6 +177,23 @@ class Claim:
     whole: bool = True
     always: bool = False
     former: frozenset[str] = frozenset()
+    ends: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenEdges:
+    """The edges that an execution showed of one version of a task.
+
+    Attributes:
+        entity: The task's `urn`.
+        stamp: When the execution began.
+        edges: By what they join, as `flytelineage.parts.written` says them.
+    """
+
+    entity: str
+    version: str
+    stamp: datetime
+    edges: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

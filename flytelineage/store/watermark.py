@@ -4,7 +4,8 @@ There is one row per target, entity and aspect. Its holder is the newest executi
 told the aspect or is about to. Nothing is locked while a target is told, so tellings
 may overlap; then each finisher makes the holder tell again.
 `digest` is what the catalogue holds for certain, and NULL from before a telling until
-the telling is settled.
+the telling is settled. `parts` are those that it may hold; what of them is there no more is
+taken away by the next telling, and an entity that was such a part is told to have ended.
 
 Every transaction locks watermarks first, then deliveries, both by key.
 """
@@ -12,14 +13,16 @@ Every transaction locks watermarks first, then deliveries, both by key.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from flytelineage.store import deliveries
-from flytelineage.store.database import Database, chunks, seconds, to_us
+from flytelineage.entities import Copy, DatasetId
+from flytelineage.store import copies, deliveries
+from flytelineage.store.database import Database, chunks, from_us, seconds, to_us
+from flytelineage.store.held import GONE, ended, former, held, perhaps, surely
 from flytelineage.store.keys import execution_key, scrubbed, short
 from flytelineage.store.schema import delivery, watermark
 from flytelineage.store.values import Claim, DeliveryLease
@@ -52,6 +55,7 @@ class _Changes:
         if tell:
             taken["digest"] = None
             taken["accepted_at"] = row.accepted_at if row.holder == me else None
+            taken["parts"] = perhaps(row, claim)
         self.hold(row, **taken)
 
     def stand_by(self, row: Any, claim: Claim, me: str) -> None:
@@ -63,13 +67,19 @@ class _Changes:
 
     def accept(self, row: Any, claim: Claim, now: int) -> None:
         """The catalogue holds it; whom it was taken from need not come back."""
-        self.hold(row, digest=claim.digest, accepted_at=now, displaced=None, displaced_stamp=None)
+        self.hold(
+            row,
+            digest=claim.digest,
+            accepted_at=now,
+            displaced=None,
+            displaced_stamp=None,
+            parts=surely(row, claim),
+        )
 
-    def overwrite(self, rows: Iterable[Any]) -> None:
-        """Somebody else told over these: their holders tell them again."""
-        for row in rows:
-            self.hold(row, digest=None)
-            self.forced.add(row.holder)
+    def overwrite(self, row: Any, claim: Claim) -> None:
+        """Somebody told this claim over it, or may have: its holder tells it again."""
+        self.hold(row, digest=None, parts=perhaps(row, claim))
+        self.forced.add(row.holder)
 
     def take_back(self, row: Any) -> None:
         """Give an aspect back to whom it was taken from, who tells it again.
@@ -101,6 +111,82 @@ class _Changes:
         deliveries.force(connection, target, self.forced, now)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What stands in the way of a telling, and what follows from it.
+
+    Attributes:
+        me: The execution's key.
+        raises: Whether it succeeded, so that it may tell over others.
+        takeover: An earlier claim may have told something and never said what.
+        rows: The watermarks of all that it claims, as far as there are any.
+        newer: Claims that give way.
+        mine: The others, each with the parts that it takes away.
+        ending: Watermarks of entities that ended with such a part.
+        under_way: Watermarks that it raised at an earlier try and claims no more.
+    """
+
+    me: str
+    raises: bool
+    takeover: bool
+    rows: Mapping[Pair, Any]
+    newer: Mapping[Pair, Claim]
+    mine: Mapping[Pair, Claim]
+    ending: Mapping[Pair, tuple[Any, Claim]]
+    under_way: Sequence[Any]
+
+    @property
+    def concerned(self) -> set[str]:
+        """Executions that may be made due."""
+        return {self.rows[pair].holder for pair in self.newer} | _concerned(self.dropped)
+
+    @property
+    def dropped(self) -> list[Any]:
+        """What an earlier build claimed and nobody accepted."""
+        return [
+            row
+            for row in self.under_way
+            if (row.entity, row.aspect) not in self.ending and not ended(row)
+        ]
+
+    def told(self, since: int) -> dict[Pair, Claim]:
+        """The claims that the catalogue does not hold since then."""
+        return {
+            **{
+                pair: claim
+                for pair, claim in self.mine.items()
+                if claim.former or not _is_same(self.rows.get(pair), claim, since)
+            },
+            **{pair: claim for pair, (_, claim) in self.ends.items()},
+        }
+
+    @property
+    def ends(self) -> dict[Pair, tuple[Any, Claim]]:
+        """What is told to have ended: now, and what somebody told over since."""
+        over = {
+            (row.entity, row.aspect): (row, _gone(row, row.entity, row.stamp, ended(row)))
+            for row in self.under_way
+            if ended(row)
+        }
+        return {**over, **self.ending}
+
+    def changes(self, told: Mapping[Pair, Claim]) -> _Changes:
+        """What is written before anything is told."""
+        changes = _Changes()
+        if self.takeover:  # the claim that died may have told over them
+            for pair, claim in self.newer.items():
+                changes.overwrite(self.rows[pair], claim)
+        for row in self.dropped:
+            changes.take_back(row)
+        for pair, claim in self.newer.items() if self.raises else ():
+            changes.stand_by(self.rows[pair], claim, self.me)
+        for pair in self.mine.keys() & self.rows.keys():
+            changes.raise_to(self.rows[pair], self.mine[pair], self.me, tell=pair in told)
+        for row, claim in self.ends.values():
+            changes.raise_to(row, claim, self.me, tell=True)
+        return changes
+
+
 class _LeaseLost(Exception):
     """Rolls back: somebody else has the lease."""
 
@@ -113,26 +199,36 @@ class Watermark:
 
     def prepare(
         self, lease: DeliveryLease, claims: Sequence[Claim], *, raises: bool, refresh_seconds: float
-    ) -> set[Pair]:
+    ) -> dict[Pair, Claim]:
         """Raise the watermark and say what is to be told."""
         wanted = _by_pair(claims)
         if not wanted:
-            return set()
+            return {}
         try:
             told = self._database.write(
                 lambda connection: self._prepare(connection, lease, wanted, raises, refresh_seconds)
             )
         except _LeaseLost:
-            return set()
-        return {(wanted[pair].entity, wanted[pair].aspect) for pair in told}
+            return {}
+        return {(claim.entity, claim.aspect): claim for claim in told.values()}
 
     def settle(
-        self, lease: DeliveryLease, told: Sequence[Claim], rejections: Sequence[Rejection]
+        self,
+        lease: DeliveryLease,
+        told: Sequence[Claim],
+        rejections: Sequence[Rejection],
+        named: Mapping[DatasetId, Copy],
     ) -> bool:
         """Note what was accepted, if the lease still holds."""
-        return self._database.write(
-            lambda connection: self._settle(connection, lease, _by_pair(told), rejections)
-        )
+
+        def note(connection: Connection) -> bool:
+            if not self._settle(connection, lease, _by_pair(told), rejections):
+                return False
+            if named and copies.note(self._database, connection, lease.target, named):
+                _wake_others(connection, lease, self._database.now(connection))
+            return True
+
+        return self._database.write(note)
 
     def give_up(self, lease: DeliveryLease, error: str) -> bool:
         """Take back what is under way, if the lease still holds."""
@@ -145,39 +241,56 @@ class Watermark:
         wanted: Mapping[Pair, Claim],
         raises: bool,
         refresh_seconds: float,
-    ) -> set[Pair]:
-        now, me = self._database.now(connection), execution_key(lease.execution)
-        if raises:
-            keys = [{"target": lease.target, "entity": e, "aspect": a} for e, a in wanted]
-            self._database.lock(connection, watermark, keys)
+    ) -> dict[Pair, Claim]:
+        now = self._database.now(connection)
+        found = self._look(connection, lease, wanted, raises)
+        own = _own(connection, lease, found.concerned)
+        if own is None:
+            raise _LeaseLost
+        told = found.told(now if own.forced else now - seconds(refresh_seconds))
+        found.changes(told).write(connection, lease.target, now)
+        _note_telling(connection, lease, bool(told))
+        return told
+
+    def _look(
+        self,
+        connection: Connection,
+        lease: DeliveryLease,
+        wanted: Mapping[Pair, Claim],
+        raises: bool,
+    ) -> _Found:
+        """Lock all watermarks concerned, those that are to be raised made first."""
+        raised = [pair for pair, claim in wanted.items() if raises or claim.always]
+        keys = [{"target": lease.target, "entity": e, "aspect": a} for e, a in raised]
+        self._database.lock(connection, watermark, keys)
+        me = execution_key(lease.execution)
         rows = _locked(connection, lease.target, wanted)
         # One that failed only tells what nobody has told: the word of a success stands.
         newer = {
-            pair for pair, row in rows.items() if not raises or _is_newer(row, wanted[pair], me)
+            pair
+            for pair, row in rows.items()
+            if not (raises or wanted[pair].always) or _is_newer(row, wanted[pair], me)
         }
-        dropped = [
+        mine = {
+            pair: replace(claim, former=former(rows.get(pair), claim))
+            for pair, claim in wanted.items()
+            if pair not in newer
+        }
+        under_way = [
             row
             for row in _under_way(connection, lease.target, me)
             if (row.entity, row.aspect) not in wanted
         ]
-        own = _own(connection, lease, {rows[p].holder for p in newer} | _concerned(dropped))
-        if own is None:
-            raise _LeaseLost
-        since = now if own.forced else now - seconds(refresh_seconds)
-        mine = wanted.keys() - newer
-        told = {pair for pair in mine if not _is_same(rows.get(pair), wanted[pair], since)}
-        changes = _Changes()
-        if lease.takeover:  # the claim that died may have told over them
-            changes.overwrite(rows[pair] for pair in newer)
-        for row in dropped:  # an earlier build claimed them, and nobody accepted them
-            changes.take_back(row)
-        for pair in newer if raises else ():
-            changes.stand_by(rows[pair], wanted[pair], me)
-        for pair in mine & rows.keys():
-            changes.raise_to(rows[pair], wanted[pair], me, tell=pair in told)
-        changes.write(connection, lease.target, now)
-        _note_telling(connection, lease, bool(told))
-        return told
+        return _Found(
+            me=me,
+            raises=raises,
+            takeover=lease.takeover,
+            rows=rows,
+            newer={pair: wanted[pair] for pair in newer},
+            mine=mine,
+            ending=_ending(connection, lease.target, rows, mine, me),
+            under_way=under_way,
+        )
 
     def _settle(
         self,
@@ -191,14 +304,16 @@ class Watermark:
         own = _own(connection, lease, _concerned(rows.values()))
         changes = _Changes()
         if own is None:
-            changes.overwrite(rows.values())
+            for pair, row in rows.items():
+                changes.overwrite(row, told[pair])
             changes.write(connection, lease.target, now)
             deliveries.doubt(connection, lease, now)  # runs have no holder to tell them again
             return False
         refused = _refused(told, rejections)
         for pair, row in rows.items():
             if row.holder != me:
-                changes.overwrite([] if pair in refused else [row])
+                if pair not in refused:
+                    changes.overwrite(row, told[pair])
             elif pair in refused:
                 changes.take_back(row)
             elif own.forced <= own.claimed:  # else somebody told over it meanwhile
@@ -225,7 +340,9 @@ class Watermark:
         return True
 
 
-_COLUMNS = ("holder", "stamp", "digest", "accepted_at", "displaced", "displaced_stamp")
+_COLUMNS = (
+    "holder", "stamp", "digest", "accepted_at", "displaced", "displaced_stamp", "parts",
+)  # fmt: skip
 
 _THIS = (
     watermark.c.target == bindparam("of_target"),
@@ -247,17 +364,54 @@ def _by_pair(claims: Iterable[Claim]) -> dict[Pair, Claim]:
 def _locked(connection: Connection, target: str, pairs: Iterable[Pair]) -> dict[Pair, Any]:
     """Lock the watermarks that exist; all aspects of an entity at once."""
     wanted = set(pairs)
-    return {
-        (row.entity, row.aspect): row
-        for some in chunks(sorted({entity for entity, _ in wanted}))
-        for row in connection.execute(
+    rows = _locked_entities(connection, target, {entity for entity, _ in wanted})
+    return {(row.entity, row.aspect): row for row in rows if (row.entity, row.aspect) in wanted}
+
+
+def _locked_entities(connection: Connection, target: str, entities: Iterable[str]) -> Iterator[Any]:
+    """Lock all that is known of some entities, by key."""
+    for some in chunks(sorted(entities)):
+        yield from connection.execute(
             select(watermark)
             .where(watermark.c.target == target, watermark.c.entity.in_(some))
             .order_by(watermark.c.entity, watermark.c.aspect)
             .with_for_update()
         )
-        if (row.entity, row.aspect) in wanted
-    }
+
+
+def _ending(
+    connection: Connection,
+    target: str,
+    rows: Mapping[Pair, Any],
+    mine: Mapping[Pair, Claim],
+    me: str,
+) -> dict[Pair, tuple[Any, Claim]]:
+    """Lock what is known of the entities that end with a part that goes."""
+    gone: dict[str, tuple[str, str, Claim]] = {}
+    for pair, claim in mine.items():
+        for part in claim.former:
+            if urn := held(rows[pair])[part]:
+                gone[short(urn)] = (urn, part, claim)
+    for entity, _ in mine:
+        gone.pop(entity, None)  # it is told: so it is there
+    found = {}
+    for row in _locked_entities(connection, target, gone):
+        urn, part, claim = gone[row.entity]
+        if not _is_newer(row, claim, me):
+            found[row.entity, row.aspect] = (row, _gone(row, urn, to_us(claim.stamp), part))
+    return found
+
+
+def _gone(row: Any, urn: str, stamp: int, ends: str) -> Claim:
+    return Claim(
+        urn,
+        row.aspect,
+        from_us(stamp),
+        GONE,
+        parts={} if row.parts else None,
+        former=frozenset(held(row)),
+        ends=ends,
+    )
 
 
 def _under_way(connection: Connection, target: str, me: str) -> Sequence[Any]:
@@ -296,6 +450,12 @@ def _is_same(row: Any, claim: Claim, since: int) -> bool:
 def _refused(told: Iterable[Pair], rejections: Iterable[Rejection]) -> set[Pair]:
     named = {(short(one.entity), one.aspect) for one in rejections}
     return {pair for pair in told if pair in named or (pair[0], None) in named}
+
+
+def _wake_others(connection: Connection, lease: DeliveryLease, now: int) -> None:
+    """Make the other targets due: they can name copies now that they could not before."""
+    me = execution_key(lease.execution)
+    deliveries.wake(connection, now, delivery.c.execution == me, delivery.c.target != lease.target)
 
 
 def _note_telling(connection: Connection, lease: DeliveryLease, telling: bool) -> None:
