@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -32,6 +33,9 @@ END = "end-node"
 
 MAX_NESTING = 50
 """Sub-workflows inside each other; whoever needs more made a mistake, or is one."""
+
+MAX_PLACES = 1_000
+"""Places of one task that are listed. Sub-workflows that are used over and over multiply."""
 
 Kind = Literal["task", "sub-workflow", "launch plan", "branch", "approval", "gate", "other"]
 """What stands at a node. An array node is the task that it maps, an approval a gate that
@@ -146,6 +150,7 @@ class Definition:
         sub_workflows: Graphs by the workflow's identifier.
         tasks: By identifier.
         description: What its author wrote about it.
+        registered_at: When this version was registered; `None` is not known.
     """
 
     id: Identifier
@@ -153,6 +158,7 @@ class Definition:
     sub_workflows: Mapping[Identifier, Graph] = field(default_factory=dict)
     tasks: Mapping[Identifier, TaskDefinition] = field(default_factory=dict)
     description: str = ""
+    registered_at: datetime | None = None
 
     @cached_property
     def places(self) -> _Places:
@@ -160,9 +166,17 @@ class Definition:
 
         More would say no more: a task stands at one node, or at several.
         """
-        return self._places(self.primary, {}, 0)
+        return self._places(self.primary, {}, 0, most=2)
 
-    def _places(self, graph: Graph, known: dict[Identifier, _Places], depth: int) -> _Places:
+    @cached_property
+    def all_places(self) -> _Places | None:
+        """As `places`, but all of them; `None` where a task has too many to be listed."""
+        found = self._places(self.primary, {}, 0, most=MAX_PLACES + 1)
+        return None if any(len(paths) > MAX_PLACES for paths in found.values()) else found
+
+    def _places(
+        self, graph: Graph, known: dict[Identifier, _Places], depth: int, *, most: int
+    ) -> _Places:
         found: dict[str, set[str]] = defaultdict(set)
         paths: dict[str, str] = {}
         for node in graph.nodes.values():
@@ -174,10 +188,10 @@ class Definition:
             if inner is None or node.workflow is None or depth > MAX_NESTING:
                 continue
             if node.workflow not in known:
-                known[node.workflow] = self._places(inner, known, depth + 1)
+                known[node.workflow] = self._places(inner, known, depth + 1, most=most)
             for name, below in known[node.workflow].items():
                 found[name].update(f"{path}/{place}" for place in below)
-        return {name: frozenset(sorted(places)[:2]) for name, places in found.items()}
+        return {name: frozenset(sorted(places)[:most]) for name, places in found.items()}
 
 
 def read_closure(data: bytes) -> Definition:
@@ -206,8 +220,12 @@ def read_workflow(data: bytes) -> Definition:
 
     try:
         found = Workflow.FromString(data)
-        return _definition(found.closure.compiled_workflow, found.short_description)
-    except (DecodeError, RecursionError) as exc:
+        definition = _definition(found.closure.compiled_workflow, found.short_description)
+        if not found.closure.HasField("created_at"):
+            return definition
+        registered_at = found.closure.created_at.ToDatetime(tzinfo=timezone.utc)
+        return replace(definition, registered_at=registered_at)
+    except (DecodeError, RecursionError, ValueError, OverflowError) as exc:
         raise ReadError("unreadable", f"This is not a workflow: {exc}") from exc
 
 

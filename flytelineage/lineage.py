@@ -34,6 +34,7 @@ from flytelineage.entities import (
     Task,
     TaskEdge,
     TaskId,
+    TaskList,
     Version,
 )
 from flytelineage.facts import Facts, Identifier, NodeFacts
@@ -205,10 +206,32 @@ class _Builder:
                 description=(definition.description if definition else "") or None,
                 custom={name: value for name, value in custom.items() if value},
             ),
-            version=Version(version=workflow.version) if workflow and workflow.version else None,
+            version=self._version(workflow.version) if workflow else None,
             ownership=self._ownership,
+            tasks=self._task_list(),
             kind="single task" if self.pipeline.name.startswith(SINGLE_TASK) else "workflow",
         )
+
+    def _version(self, version: str) -> Version | None:
+        """A version; tasks are mostly registered together with their workflow."""
+        if not version:
+            return None
+        definition = self.known.definition
+        known = definition is not None and definition.id.version == version
+        registered_at = definition.registered_at if definition and known else None
+        return Version(version=version, registered_at=registered_at)
+
+    def _task_list(self) -> TaskList | None:
+        """The tasks that the workflow has, if its definition is known."""
+        places = self.known.definition.all_places if self.known.definition else None
+        if places is None:
+            return None
+        ids = (
+            TaskId(pipeline=self.pipeline, name=name, place=place)
+            for name, paths in places.items()
+            for place in (paths if self.flow.is_multiple(name) else ("",))
+        )
+        return TaskList(ids=tuple(sorted(ids, key=str)))
 
     @cached_property
     def _ownership(self) -> Ownership | None:
@@ -252,7 +275,7 @@ class _Builder:
                 url=links[-1].url if links else None,
                 custom={"node": _listed(spec_ids)},
             ),
-            version=Version(version=task.version) if task and task.version else None,
+            version=self._version(task.version) if task else None,
             ownership=self._ownership,
             kind=types[-1] if types else None,
             io=self._io(nodes) if self.succeeded else None,

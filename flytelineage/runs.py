@@ -54,6 +54,7 @@ class Runs:
                 "pipeline": self.flow.pipeline,
                 "parent": _launched_by(facts),
                 "phase": self.phase,
+                "scheduled_at": facts.answer.scheduled_at if facts.answer else None,
                 "started_at": facts.started_at,
                 "ended_at": facts.ended_at or self._last_end(),
                 "error": facts.error,
