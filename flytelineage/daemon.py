@@ -209,6 +209,7 @@ class Daemon(LoggingConfigurable):
         self.instance = instance
         self.scope = Scope(include, exclude)
         self.emit = emit
+        self.store.running = any(target.running for target in targets.values())
         self.collector = Collector(parent=self)
         self.builder = LineageBuilder(parent=self)
         self.describer = Describer(parent=self)
@@ -340,7 +341,7 @@ class Daemon(LoggingConfigurable):
             places=build.places,
             retry_in=self._retry_in(lineage, facts, consulted),
         )
-        told = self._told(lineage)
+        told = self._told(lineage, early=lease.first)
         if self.store.finish_build(lease, built, told, held=not self.emit):  # 10
             self.report.note_build(lineage, waiting=bool(build.waiting))
             self._log_build(lineage, time.monotonic() - began, reads.requests)
@@ -428,7 +429,8 @@ class Daemon(LoggingConfigurable):
 
     def _retry_in(self, lineage: Lineage, facts: Facts, consulted: Consulted) -> float | None:
         """When to look again for what could not be read: ever more seldom, then never."""
-        if self._consultant is not None and facts.ended_at is None:
+        asks = self._consultant is not None or self.store.running
+        if asks and facts.ended_at is None:
             return self.store.idle
         open_ends = lineage.incomplete or consulted.unavailable
         if not self._patient or not open_ends or facts.started_at is None:
@@ -436,11 +438,15 @@ class Daemon(LoggingConfigurable):
         age = (_now() - (facts.ended_at or facts.started_at)).total_seconds()
         return min(max(age, 300.0), 86_400.0) if age < self.collector.metadata_age else None
 
-    def _told(self, lineage: Lineage) -> list[str]:
-        """The targets that hear of this execution."""
+    def _told(self, lineage: Lineage, *, early: bool) -> list[str]:
+        """The targets that hear of this execution; of one that just began only some."""
         if not all(self.scope.emits(pipeline.id) for pipeline in lineage.pipelines):
             return []
-        return list(self.targets) if any(lineage.entities()) else []
+        if not any(lineage.entities()):
+            return []
+        if early and self.store.running and lineage.phase == "RUNNING":
+            return [name for name, target in self.targets.items() if target.running]
+        return list(self.targets)
 
     # ------------------------------------------------------------------- deliver
 

@@ -131,6 +131,12 @@ class Store(LoggingConfigurable):
         so that the oldest is built first, and one that has not is never due.
         """,
     )
+    running = Bool(
+        False,
+        help="""
+        An execution is due soon after its first event, too, and not only once it ended.
+        """,
+    )
     clock = Callable(
         None,
         allow_none=True,
@@ -203,7 +209,9 @@ class Store(LoggingConfigurable):
         """
         from flytelineage.store.intake import Waits
 
-        waits = Waits(settle=self.min_settle, idle=self.idle, over=self.replaying)
+        waits = Waits(
+            settle=self.min_settle, idle=self.idle, over=self.replaying, running=self.running
+        )
         return self._rooms.intake.record(events, refused, waits)
 
     def events(self, execution: ExecutionId) -> Iterator[Event]:

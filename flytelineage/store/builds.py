@@ -223,6 +223,7 @@ def _lease(row: Any, token: str, now: int) -> BuildLease:
         due_since=from_us(row.due_at),
         claimed_at=from_us(now),
         attempts=row.attempts + 1,
+        first=row.built_revision == 0,
     )
 
 

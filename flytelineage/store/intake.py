@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, select
 
 from flytelineage.entities import ExecutionId
 from flytelineage.errors import RefusedByStoreError
@@ -38,11 +38,13 @@ class Waits:
         settle: Seconds after an event of an execution that has ended.
         idle: Seconds after an event of one that has not.
         over: Both count as over: an execution that has ended is due since its start.
+        running: One that has not ended is due once soon after it began.
     """
 
     settle: float
     idle: float
     over: bool = False
+    running: bool = False
 
 
 class Intake:
@@ -207,8 +209,10 @@ def _upsert_execution(database: Database) -> Any:
     started_at = case((new.started_at < old.started_at, new.started_at), else_=old.started_at)
     terminal_at = func.coalesce(old.terminal_at, new.terminal_at)
     since_start = case((started_at < bindparam("now"), started_at), else_=bindparam("now"))
+    soon = and_(bindparam("running"), old.built_revision == 0, old.due_at < bindparam("silent"))
     due_at = case(
-        (terminal_at.is_(None), new.due_at),
+        (and_(terminal_at.is_(None), soon), old.due_at),
+        (terminal_at.is_(None), bindparam("silent")),
         (bindparam("over"), since_start),
         else_=bindparam("settled"),
     )
@@ -279,14 +283,16 @@ def _executions(
 ) -> list[dict[str, Any]]:
     """One row per execution of new events, sorted by key."""
     settled, idle = now + seconds(waits.settle), now + seconds(waits.idle)
+    first = settled if waits.running else idle
     rows: dict[str, dict[str, Any]] = {}
     for one in events:
         row = rows.get(one["execution"])
         if row is None:
             row = rows[one["execution"]] = {
                 "key": one["execution"], "revision": 0, "built_revision": 0,
-                "started_at": NOT_BEGUN, "terminal_at": None, "due_at": idle,
+                "started_at": NOT_BEGUN, "terminal_at": None, "due_at": first,
                 "attempts": 0, "now": now, "settled": settled, "over": waits.over,
+                "running": waits.running, "silent": idle,
             }  # fmt: skip
         row["revision"] += 1
         if one["kind"] != "execution":  # what FlyteAdmin says of it did not happen in it

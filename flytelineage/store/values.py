@@ -56,6 +56,7 @@ class BuildLease:
         due_since: Since when it has been due.
         claimed_at: Now, by the store's clock.
         attempts: Builds begun since the last finished one, this one included.
+        first: It was never built before.
     """
 
     execution: ExecutionId
@@ -68,6 +69,7 @@ class BuildLease:
     due_since: datetime
     claimed_at: datetime
     attempts: int
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
