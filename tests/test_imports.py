@@ -97,7 +97,7 @@ IMPORTED_ONLY_BY = {
 """Room -> the only rooms that may import it."""
 
 PLUGIN_ROOMS = {"sources", "transforms", "targets"}
-SHARED_BY_PLUGS = {"sources.aws"}
+SHARED_BY_PLUGS = {"sources.aws", "targets.error_text"}
 """Modules in rooms of plugins that are no plugs: knowledge for any of them."""
 
 PURE = {
