@@ -18,7 +18,7 @@ from flytelineage.entities import (
 )
 from flytelineage.targets.datahub.aspects import Describer
 from flytelineage.targets.datahub.proposals import Proposal, Subject
-from flytelineage.targets.datahub.runs import RunHistory, kept, run_history
+from flytelineage.targets.datahub.runs import History
 
 _UNSUCCESSFUL = {"FAILING", "FAILED", "ABORTING", "ABORTED", "TIMED_OUT"}
 
@@ -29,12 +29,12 @@ class Conversion:
 
     Attributes:
         describer: How entities become aspects.
-        run_history: Which runs are told.
+        history: Which runs are told, and what of them.
         datasets_only: Tell no pipelines, tasks and runs.
     """
 
     describer: Describer
-    run_history: RunHistory = "executions"
+    history: History
     datasets_only: bool = False
 
     def proposals(self, lineage: Lineage, now: datetime) -> list[Proposal]:
@@ -47,14 +47,14 @@ class Conversion:
         at = lineage.started_at or now
         if self.datasets_only:
             return [*self._datasets(lineage.datasets, at)]
-        told = lineage.model_copy(update={"runs": tuple(kept(lineage.runs, self.run_history))})
+        told = lineage.model_copy(update={"runs": tuple(self.history.kept(lineage.runs))})
         mentioned = _Mentioned.by(told, edges=_tells_edges(lineage))
         return [
             *self._pipelines(told, mentioned, at),
             *self._tasks(told, mentioned, at),
             *self._datasets(told.datasets, at),
             *self._exist(mentioned.datasets, at),
-            *run_history(told.runs, self.describer.urns, at),
+            *self.history.proposals(told.runs, at),
         ]
 
     def platform(self, logo_url: str, now: datetime) -> Proposal:

@@ -17,6 +17,7 @@ from flytelineage.errors import ConfigError, TargetUnavailable
 from flytelineage.options import Secret
 from flytelineage.targets import Rejection, Target
 from flytelineage.targets.datahub.urns import FLYTE, Urns
+from flytelineage.targets.error_text import ERROR_TEXTS
 
 if TYPE_CHECKING:
     from flytelineage.targets.datahub.lineage import Conversion
@@ -120,14 +121,27 @@ class DataHubTarget(Target):
     ).tag(config=True)
 
     run_history = Enum(
-        ["executions", "all", "off"],
+        ["executions", "all", "last_only", "off"],
         default_value="executions",
         help="""
-        Which runs are told: those of workflows, also each attempt of each task, or none.
-        DataHub keeps them for ever unless its garbage collection has `dataprocess_cleanup`
-        turned on; `all` adds some eight rows for each attempt.
+        Which runs are told: those of workflows, also each attempt of each task, only the last
+        one of each workflow, or none. DataHub keeps them for ever: up to seven rows for each
+        run, and with `last_only` one entity for each workflow, however often it runs.
 
         Example: c.DataHubTarget.run_history = "all"
+        """,
+    ).tag(config=True)
+
+    error_text = Enum(
+        list(ERROR_TEXTS),
+        default_value="first_line",
+        help="""
+        What is told of the error of a run that failed: the `first_line` of the message, or of
+        a traceback the line that names the exception; the `full` message within 4,000 bytes;
+        only the `code`, without a word of the user's; or nothing (`off`). Everybody who sees
+        the run in DataHub can read it.
+
+        Example: c.DataHubTarget.error_text = "code"
         """,
     ).tag(config=True)
 
@@ -230,6 +244,11 @@ class DataHubTarget(Target):
         """True for a directory: a file stands for its execution and must be whole."""
         return self.file.endswith("/")
 
+    @property
+    def last_run_only(self) -> bool:  # type: ignore[override]
+        """True where one entity stands for the last run of a pipeline."""
+        return bool(self.run_history == "last_only")
+
     @validate("server")
     def _check_server(self, proposal: Any) -> Any:
         server = proposal["value"]
@@ -319,11 +338,13 @@ class DataHubTarget(Target):
     def _conversion(self) -> Conversion:
         from flytelineage.targets.datahub.aspects import Describer
         from flytelineage.targets.datahub.lineage import Conversion
+        from flytelineage.targets.datahub.runs import History
 
         urns = Urns(platform=self.platform, instance=self.platform_instance, env=self.env)
         # The traits allow nothing else than these literals; their type says only `str`.
         describer = Describer(urns, cast(Any, self.owners_and_tags), self.foreign_schemas)
-        return Conversion(describer, cast(Any, self.run_history), self.datasets_only)
+        history = History(urns, cast(Any, self.run_history), cast(Any, self.error_text))
+        return Conversion(describer, history, self.datasets_only)
 
     def _introduce(self, destination: _Destination, platform: Proposal) -> None:
         """Tell what the platform is called; alone, since the token may not allow it."""

@@ -88,7 +88,13 @@ class Urns:
             id.node,
             id.attempt,
         )
-        name = "/".join(str(part) for part in parts if part not in (None, ""))
+        return self._process("/".join(str(part) for part in parts if part not in (None, "")))
+
+    def last_run(self, id: PipelineId) -> str:
+        """The one dataProcessInstance of a pipeline, whichever run it stands for."""
+        return self._process(self.flow(id))
+
+    def _process(self, name: str) -> str:
         key = {"cluster": self.env, "id": name, "orchestrator": self.platform}
         content = json.dumps(key, separators=(",", ":"), sort_keys=True).encode()
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
