@@ -21,11 +21,9 @@ from flytelineage.entities import (
     DataType,
     Edge,
     Entity,
-    ErrorInfo,
     Evidence,
     Field,
     Lineage,
-    Link,
     Logic,
     Operation,
     Owner,
@@ -520,117 +518,6 @@ def test_the_fabrics_are_those_of_datahub() -> None:
     from datahub.metadata.schema_classes import FabricTypeClass
 
     assert set(FABRICS) == {name for name in dir(FabricTypeClass) if name.isupper()}
-
-
-# ---------------------------------------------------------------------------- runs
-
-
-@pytest.mark.parametrize(
-    ("phase", "result"),
-    [
-        ("SUCCEEDED", "SUCCESS"),
-        ("RECOVERED", "SUCCESS"),
-        ("FAILED", "FAILURE"),
-        ("TIMED_OUT", "FAILURE"),
-        ("ABORTED", "SKIPPED"),
-    ],
-)
-def test_a_run_starts_and_ends(gms: GmsDouble, phase: str, result: str) -> None:
-    """Two events with their own times; the real phase is kept."""
-    tell(gms, [run(phase=phase)])
-
-    urn = Urns().run(RunId(execution=EXECUTION))
-    started, ended = gms.events[urn, "dataProcessInstanceRunEvent"].values()
-    assert (started["status"], ended["status"]) == ("STARTED", "COMPLETE")
-    assert ended["timestampMillis"] - started["timestampMillis"] == ended["durationMillis"] == 3000
-    assert ended["result"] == {"type": result, "nativeResultType": phase}
-
-
-def test_a_run_of_no_time_keeps_both_events(gms: GmsDouble) -> None:
-    """Their ids differ: DataHub would keep one of two at the same millisecond."""
-    tell(gms, [run(ended_at=NOW)])
-
-    urn = Urns().run(RunId(execution=EXECUTION))
-    assert len(gms.events[urn, "dataProcessInstanceRunEvent"]) == 2
-
-
-def test_a_run_that_is_told_twice_overwrites_itself(gms: GmsDouble) -> None:
-    """Its times are those of the events."""
-    tell(gms, lineage())
-    before = gms.state
-
-    tell(gms, lineage())
-
-    assert gms.state == before
-
-
-def test_a_running_execution_has_no_end(gms: GmsDouble) -> None:
-    """Nothing is made up."""
-    tell(gms, [run(phase="RUNNING", ended_at=None)])
-
-    [events] = gms.events.values()
-    assert [event["status"] for event in events.values()] == ["STARTED"]
-
-
-def test_a_failed_run_says_why(gms: GmsDouble) -> None:
-    """With its links; a long message is cut."""
-    failed = run(
-        phase="FAILED",
-        error=ErrorInfo(kind="user", code="OOM", message="x" * 10_000),
-        links=(Link(name="Logs", url="https://l"), Link(name="Flyte Console", url="https://c")),
-        custom={"principal": "ada"},
-    )
-
-    known = tell(gms, [failed])
-
-    told = known[Urns().run(failed.id), "dataProcessInstanceProperties"]
-    assert told["externalUrl"] == "https://c"
-    assert told["customProperties"] == {
-        "error_code": "OOM",
-        "error_kind": "user",
-        "error_message": "x" * 2000,
-        "link.Flyte Console": "https://c",
-        "link.Logs": "https://l",
-        "phase": "FAILED",
-        "principal": "ada",
-    }
-
-
-@pytest.mark.parametrize(("history", "runs"), [("executions", 1), ("all", 3), ("off", 0)])
-def test_run_history_is_a_choice(gms: GmsDouble, history: str, runs: int) -> None:
-    """DataHub keeps runs for ever."""
-    attempts = tuple(run(node="n0", attempt=number, task=LOAD) for number in (0, 1))
-
-    tell(gms, lineage(runs=(run(), *attempts)), run_history=history)
-
-    assert sum(aspect == "dataProcessInstanceRunEvent" for _, aspect in gms.events) == runs
-
-
-def test_runs_of_tasks_belong_to_the_run_of_the_workflow(gms: GmsDouble) -> None:
-    """And an attempt that failed before another one is up for retry."""
-    parent = RunId(execution=EXECUTION)
-    first = run(node="n0", attempt=0, task=LOAD, parent=parent, phase="FAILED")
-    second = run(node="n0", attempt=1, task=LOAD, parent=parent)
-
-    known = tell(gms, [run(), first, second], run_history="all")
-
-    assert known[Urns().run(first.id), "dataProcessInstanceRelationships"] == {
-        "parentTemplate": LOAD_URN,
-        "parentInstance": Urns().run(parent),
-        "upstreamInstances": [],
-    }
-    _, ended = gms.events[Urns().run(first.id), "dataProcessInstanceRunEvent"].values()
-    assert (ended["result"]["type"], ended["attempt"]) == ("UP_FOR_RETRY", 1)
-
-
-def test_a_run_names_its_platform_and_its_data(gms: GmsDouble) -> None:
-    """The URN of a run shows neither."""
-    known = tell(gms, lineage())
-
-    urn = Urns().run(RunId(execution=EXECUTION))
-    assert known[urn, "dataPlatformInstance"] == {"platform": "urn:li:dataPlatform:flyte"}
-    assert known[urn, "dataProcessInstanceInput"]["inputs"] == [BUCKET_URN]
-    assert known[urn, "dataProcessInstanceOutput"]["outputs"] == [ORDERS_URN]
 
 
 # ------------------------------------------------------------------- as a library
