@@ -12,7 +12,7 @@ from flytelineage import consultant
 from flytelineage import daemon as daemon_module
 from flytelineage.builder import LineageBuilder
 from flytelineage.daemon import Daemon
-from flytelineage.entities import IO, ExecutionId
+from flytelineage.entities import IO, Copy, DatasetId, ExecutionId
 from flytelineage.errors import (
     AdminUnavailable,
     ConfigError,
@@ -957,3 +957,128 @@ def test_a_stop_makes_nobody_guess(daemon, stream, clock, store):
     running.build()
 
     assert store.status()["executions"]["due"] == 1
+
+
+# ------------------------------------------------------- what catalogues hold
+
+
+class Naming(MemoryTarget):
+    """Knows datasets under names of its own."""
+
+    def copies(self):
+        return {
+            dataset.id: Copy(
+                dataset=DatasetId(platform="glue", name=f"lake.{dataset.name.split('.')[-2]}"),
+                uri=f"arn:aws:glue:::table/{dataset.name}",
+            )
+            for dataset in self.emitted[-1].datasets
+        }
+
+
+def test_what_one_target_calls_a_dataset_the_others_are_told(daemon, stream, clock):
+    """Within the first execution; and later ones need not be told twice."""
+    targets = {"memory": MemoryTarget(), "naming": Naming()}
+    source = MemorySource(stream().bodies())
+    running = daemon(source, targets=targets)
+
+    drain(running, clock)
+    names = {
+        copy.dataset.name
+        for (_, aspect), value in targets["memory"].aspects.items()
+        if aspect == "copies"
+        for copy in value.known
+    }
+    rounds = [len(target.emitted) for target in targets.values()]
+    source.send(stream("next", hours=1).bodies())
+    drain(running, clock)
+
+    assert names == {"lake.load", "lake.clean"}
+    assert rounds == [2, 1]
+    assert [len(target.emitted) for target in targets.values()] == [3, 2]
+    assert not any(aspect == "copies" for _, aspect in targets["naming"].aspects)
+
+
+def edges_told(daemon, clock, stream, target):
+    """What `clean` is told to read after an execution in which it read nothing."""
+    source = MemorySource(stream().bodies())
+    running = daemon(source, targets={"memory": target})
+    drain(running, clock)
+    source.send(stream("next", hours=1, tasks=("clean",)).bodies())
+    drain(running, clock)
+    return target.emitted[-1].tasks
+
+
+def test_an_edge_that_is_gone_is_told_as_gone(daemon, stream, clock):
+    """The next execution shows the task with nothing before it."""
+    (clean,) = edges_told(daemon, clock, stream, MemoryTarget())
+
+    assert clean.io.inputs == ()
+    assert [dataset.name.split(".")[-2] for dataset in clean.former.inputs] == ["load"]
+    assert [task.name for task in clean.former.upstream] == ["app.etl.load"]
+
+
+def test_a_window_keeps_the_edges_of_the_version(daemon, stream, clock):
+    """Workflows that read other data from run to run keep what they read lately."""
+    edges_told(daemon, clock, stream, target := MemoryTarget(edges="window", edge_window=1))
+
+    (edge,) = io_of(target, "clean").inputs
+    assert edge.dataset.name.split(".")[-2] == "load"
+    assert all(task.former is None for one in target.emitted for task in one.tasks)
+
+
+def test_a_window_ends(daemon, stream, clock):
+    """The next execution ran an hour later."""
+    (clean,) = edges_told(daemon, clock, stream, MemoryTarget(edges="window", edge_window=0.02))
+
+    assert clean.io.inputs == ()
+    assert len(clean.former.inputs) == 1
+
+
+class Watching(MemoryTarget):
+    running = True
+
+
+def test_who_watches_is_told_of_an_execution_that_just_began(daemon, stream, clock):
+    """The others hear of it when it is over."""
+    whole = stream("slow", hours=1)
+    begun = whole.without(
+        lambda event: hasattr(event, "execution_id") or event.phase == SUCCEEDED_NODE
+    )
+    targets = {"memory": MemoryTarget(), "watching": Watching()}
+    source = MemorySource(stream("known").bodies())
+    running = daemon(source, targets=targets)
+    drain(running, clock)
+
+    source.send(begun.bodies())
+    while source.visible:
+        running.intake()
+    clock.advance(11)
+    assert running.build()
+    assert not running.build()
+    while running.deliver("watching") or running.deliver("memory"):
+        pass
+    early = [target.emitted[-1].phase for target in targets.values()]
+    source.send(whole.bodies())
+    drain(running, clock)
+
+    assert early == ["SUCCEEDED", "RUNNING"]
+    assert [target.emitted[-1].phase for target in targets.values()] == ["SUCCEEDED"] * 2
+
+
+class Latest(MemoryTarget):
+    last_run_only = True
+
+
+def test_a_catalogue_of_last_runs_never_goes_back(daemon, stream, clock):
+    """The older execution arrives late; its run is not told."""
+    target = Latest()
+    source = MemorySource(stream("new", hours=2).bodies())
+    running = daemon(source, targets={"memory": target})
+    drain(running, clock)
+
+    source.send(stream("old", hours=1).bodies())
+    drain(running, clock)
+
+    told = [run.execution.name for one in target.emitted for run in one.runs]
+    assert told == ["new"]
+    assert all(run.node is None for one in target.emitted for run in one.runs)
