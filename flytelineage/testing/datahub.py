@@ -45,6 +45,7 @@ _REQUIRED_LISTS = {
     "ownership": ("owners",),
     "globalTags": ("tags",),
 }
+_SYNC_INDEX = {"X-DataHub-Sync-Index-Update": "true"}
 _TIMESERIES = {"dataProcessInstanceRunEvent", "datasetProfile", "operation"}
 
 
@@ -59,6 +60,7 @@ class Fault:
         hang: Never answer, and store nothing.
         drop: Store the batch, and close the connection without an answer.
         location: Answer with a redirect to there.
+        text: Answer with this page instead of JSON.
     """
 
     status: int = 503
@@ -67,15 +69,22 @@ class Fault:
     hang: bool = False
     drop: bool = False
     location: str | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
 class Request:
-    """A batch that arrived, whatever became of it."""
+    """A batch that arrived, whatever became of it.
+
+    Attributes:
+        asynchronous: Only to be queued.
+        waits_for_search: Each proposal asks for the search index to be written, too.
+    """
 
     proposals: tuple[Key, ...]
     body_bytes: int
     asynchronous: bool
+    waits_for_search: bool = False
 
 
 class GmsDouble:
@@ -89,6 +98,7 @@ class GmsDouble:
         aspects: The latest value of each versioned aspect.
         events: The values of each time series, by time and message id.
         requests: The batches, in order of arrival.
+        connections: How many were opened.
     """
 
     def __init__(self, *, token: str | None = None, max_bytes: int = MAX_BATCH_BYTES) -> None:
@@ -98,6 +108,7 @@ class GmsDouble:
         self.aspects: dict[Key, dict[str, Any]] = {}
         self.events: dict[Key, dict[tuple[int, str], dict[str, Any]]] = {}
         self.requests: list[Request] = []
+        self.connections = 0
         self._refused: dict[str, int] = {}
         self._faults: deque[Fault] = deque()
         self._lock = threading.Lock()
@@ -149,7 +160,10 @@ class GmsDouble:
         proposals: list[dict[str, Any]] = batch["proposals"]
         keys = tuple((each["entityUrn"], each["aspectName"]) for each in proposals)
         with self._lock:
-            self.requests.append(Request(keys, len(body), batch["async"] == "true"))
+            waits = all(
+                _SYNC_INDEX.items() <= (each.get("headers") or {}).items() for each in proposals
+            )
+            self.requests.append(Request(keys, len(body), batch["async"] == "true", waits))
             fault = self._faults.popleft() if self._faults else self._objection(keys, body)
             if fault is None or fault.drop:
                 for proposal in proposals:
@@ -235,6 +249,10 @@ def _handler(gms: GmsDouble) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            gms.connections += 1
+            super().setup()
+
         def do_GET(self) -> None:
             if self.path == "/config":
                 self._answer(200, gms.config)
@@ -250,7 +268,7 @@ def _handler(gms: GmsDouble) -> type[BaseHTTPRequestHandler]:
                 return
             fault = gms.take(body)
             if fault is None:
-                self._answer(200, {"value": "ok"})
+                self._answer(200, {"value": "success"})
             else:
                 self._fail(fault)
 
@@ -266,14 +284,16 @@ def _handler(gms: GmsDouble) -> type[BaseHTTPRequestHandler]:
                 gms.wait_until_stopped()
             elif not fault.drop:
                 headers = {"Retry-After": fault.retry_after, "Location": fault.location}
-                self._answer(fault.status, {"message": fault.message}, headers)
+                content = fault.text or {"message": fault.message, "status": fault.status}
+                self._answer(fault.status, content, headers)
 
         def _answer(
             self, status: int, content: Any, headers: dict[str, str | None] | None = None
         ) -> None:
-            body = json.dumps(content).encode()
+            is_page = isinstance(content, str)
+            body = (content if is_page else json.dumps(content)).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/html" if is_page else "application/json")
             self.send_header("Content-Length", str(len(body)))
             for name, value in (headers or {}).items():
                 if value is not None:
