@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from flytelineage.entities import Dataset, Lineage, Pipeline, PipelineId, Task, Version
+from flytelineage.entities import (
+    Dataset,
+    Lineage,
+    Pipeline,
+    PipelineId,
+    Properties,
+    Task,
+    Version,
+)
 from flytelineage.errors import ConfigError, TargetUnavailable, TransientTargetError
 from flytelineage.options import SecretText
 from flytelineage.targets.datahub import DataHubTarget
 from flytelineage.testing.datahub import Fault, GmsDouble
+from flytelineage.testing.simulator import FolderStorage, simulate
+from flytelineage.testing.simulator.__main__ import line
+from tests.commands.conftest import START, WORKFLOW
+from tests.conftest import Ended, Run
 from tests.factories import EXECUTION, NOW
 from tests.targets.test_datahub import PIPELINE, lineage
 
@@ -46,24 +59,56 @@ def dataset_urn(number: int) -> str:
 
 
 def test_one_request_for_an_execution(gms: GmsDouble) -> None:
-    """And one for each start, which says what the platform is called."""
+    """And none besides: what the platform is called goes with the first."""
     target = DataHubTarget(server=gms.url)
 
     target.emit(lineage())
     target.emit(lineage())
     target.close()
 
-    platform, first, second = gms.requests
-    assert platform.proposals == ((PLATFORM_URN, "dataPlatformInfo"),)
-    assert first.proposals == second.proposals
-    assert len(first.proposals) > 30
+    first, second = gms.requests
+    assert first.proposals == ((PLATFORM_URN, "dataPlatformInfo"), *second.proposals)
+    assert len(second.proposals) > 30
 
 
-def test_yes_means_stored(gms: GmsDouble, target: DataHubTarget) -> None:
-    """GMS is asked to store before it answers, whatever the environment says."""
+@pytest.mark.parametrize(
+    ("mode", "asynchronous", "waits_for_search"),
+    [("sync", False, False), ("sync_wait", False, True), ("async", True, False)],
+)
+def test_what_yes_means(
+    gms: GmsDouble,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    asynchronous: bool,
+    waits_for_search: bool,
+) -> None:
+    """Stored, indexed as well, or only queued, whatever the environment says."""
+    monkeypatch.setenv("DATAHUB_EMIT_MODE", "ASYNC")
+    target = DataHubTarget(server=gms.url, emit_mode=mode)
+
+    target.emit(lineage())
+    target.close()
+
+    (request,) = gms.requests
+    assert request.asynchronous == asynchronous
+    assert request.waits_for_search == waits_for_search
+
+
+def test_by_default_yes_means_stored(gms: GmsDouble, target: DataHubTarget) -> None:
+    """Only then may the daemon forget the delivery."""
     target.emit(lineage())
 
     assert [request.asynchronous for request in gms.requests] == [False]
+
+
+def test_one_connection(gms: GmsDouble, target: DataHubTarget) -> None:
+    """Batches and executions share it."""
+    target.batch_size = 10
+    target.emit(datasets(30))
+    target.emit(lineage())
+
+    assert len(gms.requests) > 3
+    assert gms.connections == 1
 
 
 def test_many_proposals_go_in_batches(gms: GmsDouble, target: DataHubTarget) -> None:
@@ -73,6 +118,21 @@ def test_many_proposals_go_in_batches(gms: GmsDouble, target: DataHubTarget) -> 
     assert [len(request.proposals) for request in gms.requests] == [200, 200, 50]
     urns = [urn for request in gms.requests for urn, _ in request.proposals]
     assert urns == [dataset_urn(number) for number in range(450)]
+
+
+def test_batches_stay_below_the_bytes_that_gms_takes(gms: GmsDouble, target: DataHubTarget) -> None:
+    """It takes 16 MB; few proposals may be larger together."""
+    text = "x" * 3_000_000
+    told = [
+        Dataset(platform="s3", name=f"a{n}", as_of=NOW, properties=Properties(description=text))
+        for n in range(8)
+    ]
+
+    assert target.emit(told) == []
+
+    sizes = [request.body_bytes for request in gms.requests]
+    assert len(sizes) == 2
+    assert max(sizes) <= 15 * 2**20 + 1000
 
 
 def test_nothing_to_tell_needs_no_request(gms: GmsDouble) -> None:
@@ -224,22 +284,56 @@ def test_a_server_that_is_not_there() -> None:
         target.emit(lineage())
 
 
-def test_a_login_page_is_not_success(gms: GmsDouble, target: DataHubTarget) -> None:
-    """A redirect would turn the request into a GET that is answered with 200."""
+def test_a_redirect_is_not_followed(gms: GmsDouble, target: DataHubTarget) -> None:
+    """It would turn the request into a GET that is answered with 200."""
     gms.script(Fault(status=302, location=f"{gms.url}/config"))
 
     with pytest.raises(TargetUnavailable, match=r"answers 302: DataHubTarget\.server"):
         target.emit(lineage())
 
 
-def test_something_that_is_not_gms(gms: GmsDouble, target: DataHubTarget) -> None:
-    """Found before anything counts as delivered."""
-    gms.config = {"app": "something else"}
+@pytest.mark.parametrize("page", ["<html>Please log in</html>", "[]", "null", '{"app": "x"}'])
+def test_a_yes_of_something_else_is_no_yes(
+    gms: GmsDouble, target: DataHubTarget, page: str
+) -> None:
+    """A proxy may answer 200 with a login page, today or in the middle of the night."""
+    target.emit(datasets(1))
+    gms.script(Fault(status=200, text=page))
 
-    with pytest.raises(TargetUnavailable, match=r"DataHubTarget\.server"):
+    with pytest.raises(TargetUnavailable, match=r"is not DataHub's server: DataHubTarget\.server"):
         target.emit(lineage())
 
-    assert gms.requests == []
+
+def test_an_error_that_came_as_success(gms: GmsDouble, target: DataHubTarget) -> None:
+    """The answer's own status counts."""
+    gms.script(Fault(status=200, text='{"status": 503, "message": "later"}'))
+
+    with pytest.raises(TransientTargetError, match="answers 503"):
+        target.emit(lineage())
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 407, 415])
+def test_something_that_is_not_gms(gms: GmsDouble, target: DataHubTarget, status: int) -> None:
+    """What it refuses is not the fault of any entity: nothing is given up, nothing halved."""
+    gms.script(Fault(status=status, text="<html>Bad request</html>"))
+
+    with pytest.raises(TargetUnavailable, match=rf"answers {status}: DataHubTarget\.server"):
+        target.emit(lineage())
+
+    assert len(gms.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 502, 504])
+def test_the_client_never_tries_again_by_itself(
+    gms: GmsDouble, target: DataHubTarget, status: int
+) -> None:
+    """Each answer is the daemon's to judge; nothing waits where nobody sees it."""
+    gms.script(Fault(status=status))
+
+    with pytest.raises(TransientTargetError, match=f"answers {status}"):
+        target.emit(lineage())
+
+    assert len(gms.requests) == 1
 
 
 def test_a_failure_in_the_middle_keeps_what_was_stored(
@@ -280,11 +374,12 @@ def test_a_new_token_is_taken_without_a_restart(
     assert target.token == SecretText("env:DATAHUB_TOKEN")
 
 
+@pytest.mark.parametrize("status", [401, 403, 400])
 def test_a_platform_that_may_not_be_named_stops_nothing(
-    gms: GmsDouble, caplog: pytest.LogCaptureFixture
+    gms: GmsDouble, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     """It needs a privilege of its own; without it only the name and logo are missing."""
-    gms.refuse(PLATFORM_URN, status=403)
+    gms.refuse(PLATFORM_URN, status=status)
     target = DataHubTarget(server=gms.url)
 
     with caplog.at_level(logging.WARNING):
@@ -293,6 +388,105 @@ def test_a_platform_that_may_not_be_named_stops_nothing(
     target.close()
 
     assert caplog.text.count("was not told of the platform flyte") == 1
+    assert gms.requests[-1].proposals[0][0] != PLATFORM_URN
+
+
+def test_a_token_that_may_do_nothing_is_no_matter_of_the_platform(
+    gms: GmsDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The target waits for somebody, and the platform is told when it goes on."""
+    gms.script(Fault(status=403), Fault(status=403))
+    target = DataHubTarget(server=gms.url)
+    with caplog.at_level(logging.WARNING), pytest.raises(TargetUnavailable):
+        target.emit(lineage())
+
+    target.emit(lineage())
+    target.close()
+
+    assert caplog.text == ""
+    assert (PLATFORM_URN, "dataPlatformInfo") in gms.aspects
+
+
+def test_the_platform_is_told_again_if_nobody_answered(gms: GmsDouble) -> None:
+    """Perhaps it was lost with the rest."""
+    gms.script(Fault(status=503))
+    target = DataHubTarget(server=gms.url)
+    with pytest.raises(TransientTargetError):
+        target.emit(lineage())
+
+    target.emit(lineage())
+    target.close()
+
+    assert (PLATFORM_URN, "dataPlatformInfo") in gms.aspects
+
+
+def test_what_is_forbidden_is_named(gms: GmsDouble, target: DataHubTarget) -> None:
+    """DataHub says on which entities the privilege is missing."""
+    gms.script(Fault(status=403, message="unauthorized to modify urn:li:dataset:x"))
+
+    with pytest.raises(TargetUnavailable, match=r"DataHub says: unauthorized .*dataset:x"):
+        target.emit(lineage())
+
+
+# ------------------------------------------------------------------ several DataHubs
+
+SEVERAL = """
+from flytelineage.targets.datahub import DataHubTarget
+
+class Stage(DataHubTarget):
+    \"\"\"DataHub for those who work on it.\"\"\"
+
+c = get_config()
+c.FlyteLineage.targets = ["datahub", Stage]
+c.DataHubTarget.server = "{first}"
+c.DataHubTarget.run_history = "off"
+c.DataHubTarget.env = "TEST"
+c.Stage.server = "{second}"
+c.Stage.env = "DEV"
+"""
+
+
+class TestSeveral:
+    """A subclass in the configuration is a target of its own."""
+
+    @pytest.fixture
+    def replay(self, run: Run, tmp_path: Path) -> Callable[..., Ended]:
+        """Tell both servers of an execution."""
+        storage = FolderStorage(tmp_path / "bucket")
+        stream = simulate(WORKFLOW, "a1b2c3", storage, start=START, fast=True)
+        messages = "".join(f"{line(body)}\n" for body in stream.bodies())
+        (tmp_path / "messages.jsonl").write_text(messages)
+
+        def replay(first: GmsDouble, second: GmsDouble) -> Ended:
+            text = SEVERAL.format(first=first.url, second=second.url)
+            (tmp_path / "flytelineage_config.py").write_text(text)
+            return run("replay", "messages.jsonl", "--live", "--ObjectReader.allow=file:///*")
+
+        return replay
+
+    def test_each_has_its_options(self, gms: GmsDouble, replay: Callable[..., Ended]) -> None:
+        """What its own section leaves open it takes from that of the class below."""
+        with GmsDouble() as stage:
+            ended = replay(gms, stage)
+
+        assert ended.code == 0
+        flows = [
+            {urn for urn, _ in each.aspects if "dataFlow:" in urn and "dataJob" not in urn}
+            for each in (gms, stage)
+        ]
+        assert [urn.rpartition(",")[2] for (urn,) in flows] == ["TEST)", "DEV)"]
+        assert not [urn for each in (gms, stage) for urn, _ in each.events if "Process" in urn]
+
+    def test_each_has_its_deliveries(self, gms: GmsDouble, replay: Callable[..., Ended]) -> None:
+        """One that refuses everything holds up no other."""
+        with GmsDouble(token="secret") as stage:
+            ended = replay(gms, stage)
+
+        assert ended.code == 1
+        assert "Told datahub" in ended.out
+        assert "Stage" in ended.out + ended.err
+        assert gms.aspects
+        assert not stage.aspects
 
 
 # ---------------------------------------------------------------------------- check

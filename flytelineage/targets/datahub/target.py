@@ -5,29 +5,41 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from traitlets import Bool, CaselessStrEnum, Enum, Float, Integer, TraitError, Unicode, validate
+from traitlets import (
+    Bool,
+    CaselessStrEnum,
+    Dict,
+    Enum,
+    Float,
+    Integer,
+    TraitError,
+    Unicode,
+    default,
+    validate,
+)
 
 from flytelineage.entities import Lineage, digest
 from flytelineage.errors import ConfigError, TargetUnavailable
 from flytelineage.options import Secret
 from flytelineage.targets import Rejection, Target
-from flytelineage.targets.datahub.urns import FLYTE, Urns
+from flytelineage.targets.datahub.urns import (
+    FABRICS,
+    FLYTE,
+    Spelling,
+    Urns,
+    check_part,
+    fabric_of,
+)
 from flytelineage.targets.error_text import ERROR_TEXTS
 
 if TYPE_CHECKING:
     from flytelineage.targets.datahub.lineage import Conversion
     from flytelineage.targets.datahub.proposals import Proposal, Refusal
-
-FABRICS = (
-    "PROD", "DEV", "TEST", "QA", "UAT", "EI", "PRE", "STG", "NON_PROD", "CORP", "RVW", "PRD",
-    "TST", "SIT", "SBX", "SANDBOX", "CERT",
-)  # fmt: skip
-"""What DataHub accepts as `env`; written down here so that `--help` needs no client."""
 
 
 class DataHubTarget(Target):
@@ -38,11 +50,11 @@ class DataHubTarget(Target):
 
         DataHubTarget(server="http://localhost:8080").emit([Dataset(...), Task(...)])
 
-    What is Flyte's own is replaced. Owners and tags are added to what people wrote, and
-    datasets of other platforms are only added to. Edges that may not be all of a task's
-    are added to those that DataHub has. Such additions are PATCH proposals, which
-    `datahub lite` does not load; a server that is older than the installed acryl-datahub
-    may refuse those of owners and tags.
+    What nobody else describes is replaced. What people may have written, too, is added to
+    by PATCH proposals: owners, tags, terms, edges; of ours is taken away what holds no
+    longer. Datasets of other platforms are only added to. With `patches` off, which files
+    are by default, all is replaced instead: `datahub lite` loads no PATCH, and a server
+    that is older than the installed acryl-datahub may refuse some.
     """
 
     server = Unicode(
@@ -110,6 +122,30 @@ class DataHubTarget(Target):
         """,
     ).tag(config=True)
 
+    platform_map = Dict(
+        help="""
+        How DataHub's own sources name datasets of other platforms, where they differ from
+        us: for a platform some of `env`, `instance`, `platform` and `case` (keep, lower or
+        upper). Edges meet what those sources told only where names are the same, letter by
+        letter: set it to what their recipes say of `env`, `platform_instance` and
+        `convert_urns_to_lowercase`, before the first emission. Empty names every dataset with
+        `env`, without an instance.
+
+        Example: c.DataHubTarget.platform_map = {"s3": {"instance": "eu"}, "glue": {"env": "DEV"}}
+        """,
+    ).tag(config=True)
+
+    domain_envs = Dict(
+        default_value={"development": "DEV", "staging": "STG", "production": "PROD"},
+        help="""
+        In which environment of DataHub the pipelines and tasks of Flyte's domains are shown;
+        others in `env`. It is only shown: a part of no URN, and nothing of datasets, since a
+        table is the same whoever reads it. Empty shows all in `env`.
+
+        Example: c.DataHubTarget.domain_envs = {"sandbox": "DEV", "live": "PROD"}
+        """,
+    ).tag(config=True)
+
     datasets_only = Bool(
         False,
         help="""
@@ -145,13 +181,28 @@ class DataHubTarget(Target):
         """,
     ).tag(config=True)
 
+    patches = Bool(
+        True,
+        help="""
+        Whether what others may have written, too, is told as a PATCH: edges of tasks, owners,
+        tags, terms, structured properties, and what is known of other platforms' datasets.
+        Then ours is added to theirs, and of ours is taken away what holds no longer. Without,
+        all is replaced, and of other platforms' datasets little is told: turn it off for
+        servers that are too old for patches, and for `datahub lite`, which loads none. By
+        default it is on with `server` and off with `file`.
+
+        Example: c.DataHubTarget.patches = True
+        """,
+    ).tag(config=True)
+
     owners_and_tags = Enum(
         ["patch", "upsert", "off"],
         default_value="patch",
         help="""
         How owners and tags of Flyte's entities are told. `patch` adds them to those that
-        people gave in DataHub; `upsert` replaces those, for servers that are too old for
-        patches and for `datahub lite`; `off` tells none.
+        people gave in DataHub; `upsert` replaces those; `off` tells none. By default it
+        follows `patches`. Take `upsert` for a DataHub that is older than the installed
+        acryl-datahub and refuses its patches of owners and tags.
 
         Example: c.DataHubTarget.owners_and_tags = "upsert"
         """,
@@ -171,8 +222,8 @@ class DataHubTarget(Target):
         True,
         help="""
         Whether the platform `flyte` is told to DataHub, which does not know it by itself,
-        once for each start. Turn it off when the token may not edit platforms; a refusal is
-        only logged.
+        once for each start and together with the first execution. Turn it off when the token
+        may not edit platforms; a refusal is only logged.
 
         Example: c.DataHubTarget.create_platform = False
         """,
@@ -184,6 +235,19 @@ class DataHubTarget(Target):
         A picture that browsers load as Flyte's logo. Empty shows none.
 
         Example: c.DataHubTarget.platform_logo_url = "https://example.com/flyte.png"
+        """,
+    ).tag(config=True)
+
+    emit_mode = Enum(
+        ["sync", "sync_wait", "async"],
+        default_value="sync",
+        help="""
+        What DataHub has done when it says yes. `sync`: it stored everything; search follows
+        within seconds. `sync_wait`: its search index has it too, which is slower and for
+        tests. `async`: it only queued everything. That is faster, but what it finds wrong
+        later nobody is told, and an execution counts as delivered all the same.
+
+        Example: c.DataHubTarget.emit_mode = "async"
         """,
     ).tag(config=True)
 
@@ -264,11 +328,32 @@ class DataHubTarget(Target):
 
     @validate("platform", "platform_instance")
     def _check_name(self, proposal: Any) -> Any:
-        if set(proposal["value"]) & set(",()␟ "):
-            raise TraitError(
-                f"DataHubTarget.{proposal['trait'].name} is a part of URNs and must not "
-                "hold commas, parentheses or spaces"
-            )
+        _explained(proposal["trait"].name, check_part, "it", proposal["value"])
+        return proposal["value"]
+
+    @default("patches")
+    def _default_patches(self) -> bool:
+        return not self.file
+
+    @default("owners_and_tags")
+    def _default_owners_and_tags(self) -> str:
+        return "patch" if self.patches else "upsert"
+
+    @validate("platform_map")
+    def _check_platform_map(self, proposal: Any) -> Any:
+        for platform, given in proposal["value"].items():
+            if platform == FLYTE:
+                raise TraitError(
+                    "DataHubTarget.platform_map is about other platforms; of Flyte's own "
+                    "datasets set DataHubTarget.platform, platform_instance and env"
+                )
+            _explained(f"platform_map[{platform!r}]", Spelling.of, given)
+        return proposal["value"]
+
+    @validate("domain_envs")
+    def _check_domain_envs(self, proposal: Any) -> Any:
+        for domain, env in proposal["value"].items():
+            _explained(f"domain_envs[{domain!r}]", fabric_of, env)
         return proposal["value"]
 
     def _check_exclusive(self) -> None:
@@ -292,10 +377,8 @@ class DataHubTarget(Target):
         unsound = _faults(proposals)
         refused = {id(each.proposal) for each in unsound}
         sound = [proposal for proposal in proposals if id(proposal) not in refused]
-        if not self._introduced:
-            self._introduce(destination, conversion.platform(self.platform_logo_url, now))
-        refusals = [*unsound, *destination.send(_name(lineage), sound)]
-        self._introduced = True
+        platform = self._introduction(conversion.platform(self.platform_logo_url, now))
+        refusals = [*unsound, *self._deliver(destination, _name(lineage), platform, sound)]
         return [rejection for refusal in refusals for rejection in _rejections(refusal)]
 
     def check(self) -> None:
@@ -333,33 +416,72 @@ class DataHubTarget(Target):
             connect_timeout_seconds=self.connect_timeout_seconds,
             timeout_seconds=self.timeout_seconds,
             batch_size=self.batch_size,
+            mode=cast(Any, self.emit_mode),
         )
 
     def _conversion(self) -> Conversion:
         from flytelineage.targets.datahub.aspects import Describer
+        from flytelineage.targets.datahub.edges import Edges
         from flytelineage.targets.datahub.lineage import Conversion
+        from flytelineage.targets.datahub.people import People
         from flytelineage.targets.datahub.runs import History
 
-        urns = Urns(platform=self.platform, instance=self.platform_instance, env=self.env)
+        urns = self._urns()
         # The traits allow nothing else than these literals; their type says only `str`.
-        describer = Describer(urns, cast(Any, self.owners_and_tags), self.foreign_schemas)
+        people = People(urns, self.patches, cast(Any, self.owners_and_tags))
+        edges = Edges(urns, self.patches)
+        describer = Describer(urns, people, edges, self.patches, self.foreign_schemas)
         history = History(urns, cast(Any, self.run_history), cast(Any, self.error_text))
         return Conversion(describer, history, self.datasets_only)
 
-    def _introduce(self, destination: _Destination, platform: Proposal) -> None:
-        """Tell what the platform is called; alone, since the token may not allow it."""
+    def _introduction(self, platform: Proposal) -> list[Proposal]:
+        """What the platform is called, unless that was told or is not wanted."""
         # A platform of another name is somebody else's, who described it.
-        if not self.create_platform or self.platform != FLYTE:
-            return
+        wanted = self.create_platform and self.platform == FLYTE
+        return [platform] if wanted and not self._introduced else []
+
+    def _deliver(
+        self,
+        destination: _Destination,
+        name: str,
+        platform: Sequence[Proposal],
+        proposals: Sequence[Proposal],
+    ) -> list[Refusal]:
+        """Send all in order; only the platform may be forbidden without consequence."""
+        if self.file:
+            destination.send("platform", platform)
+            refusals = destination.send(name, proposals)
+        else:
+            refusals = self._send(destination, name, platform, proposals)
+        self._introduced = True
+        return refusals
+
+    def _send(
+        self,
+        destination: _Destination,
+        name: str,
+        platform: Sequence[Proposal],
+        proposals: Sequence[Proposal],
+    ) -> list[Refusal]:
+        """The platform goes with the first batch, which needs no request more.
+
+        Who may edit pipelines may not always edit platforms, and then the whole batch is
+        forbidden: without the platform it shows whether that was all.
+        """
         try:
-            refused = destination.send("platform", [platform])
+            refusals = destination.send(name, [*platform, *proposals])
         except TargetUnavailable as exc:
-            self.log.warning("DataHub was not told of the platform %s: %s", self.platform, exc)
-            return
-        for refusal in refused:
-            self.log.warning(
-                "DataHub was not told of the platform %s: %s", self.platform, refusal.reason
-            )
+            if not platform:
+                raise
+            refusals = destination.send(name, proposals)
+            self._warn_of_platform(str(exc))
+        of_platform = [each for each in refusals if each.proposal in platform]
+        for refusal in of_platform:
+            self._warn_of_platform(refusal.reason)
+        return [refusal for refusal in refusals if refusal not in of_platform]
+
+    def _warn_of_platform(self, reason: str) -> None:
+        self.log.warning("DataHub was not told of the platform %s: %s", self.platform, reason)
 
     def _now(self) -> datetime:
         """When what a library user says without a time is true."""
@@ -396,6 +518,14 @@ def _import_client() -> None:
         raise ConfigError(
             f"DataHubTarget needs acryl-datahub ({exc}): pip install 'flytelineage[datahub]'"
         ) from exc
+
+
+def _explained(name: str, check: Callable[..., Any], *given: Any) -> None:
+    """Let a check say what is wrong with an option, and with which."""
+    try:
+        check(*given)
+    except ValueError as exc:
+        raise TraitError(f"DataHubTarget.{name}: {exc}") from exc
 
 
 def _faults(proposals: Sequence[Proposal]) -> list[Refusal]:
