@@ -141,6 +141,56 @@ class Catalog:
         )
         return updated is not None
 
+    # ---------------------------------------------------------------- partitions
+
+    def partition(self, database: str, table: str, value: str) -> dict[str, Any] | None:
+        """The partition of a value as Glue has it; `None` when there is none."""
+        where = {"DatabaseName": database, "TableName": table}
+        answer = self._call("get_partition", **where, PartitionValues=[value])
+        return answer["Partition"] if answer else None
+
+    def partitions(self, database: str, table: str) -> list[dict[str, Any]]:
+        """All partitions of a table, without their columns."""
+        found: list[dict[str, Any]] = []
+        more: dict[str, str] = {}
+        while True:
+            answer = self._call(
+                "get_partitions",
+                DatabaseName=database,
+                TableName=table,
+                ExcludeColumnSchema=True,
+                **more,
+            )
+            if answer is None:
+                return found
+            found += answer["Partitions"]
+            if not answer.get("NextToken"):
+                return found
+            more = {"NextToken": answer["NextToken"]}
+
+    def create_partition(self, database: str, table: str, partition: Mapping[str, Any]) -> bool:
+        """Create a partition; False when it exists by now, or the table is gone."""
+        where = {"DatabaseName": database, "TableName": table}
+        return self._call("create_partition", **where, PartitionInput=partition) is not None
+
+    def update_partition(self, database: str, table: str, partition: Mapping[str, Any]) -> bool:
+        """Replace a partition's description; False when it is gone."""
+        updated = self._call(
+            "update_partition",
+            DatabaseName=database,
+            TableName=table,
+            PartitionValueList=partition["Values"],
+            PartitionInput=partition,
+        )
+        return updated is not None
+
+    def delete_partition(self, database: str, table: str, value: str) -> None:
+        """Delete a partition, unless somebody was faster; its data stays."""
+        where = {"DatabaseName": database, "TableName": table}
+        self._call("delete_partition", **where, PartitionValues=[value])
+
+    # ----------------------------------------------------------------- databases
+
     def has_database(self, name: str) -> bool:
         """Whether the database exists; only a yes is remembered."""
         if name not in self._databases and self._call("get_database", Name=name):

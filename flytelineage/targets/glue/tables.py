@@ -25,8 +25,10 @@ SCHEMA_HASH = "flytelineage.schema_hash"
 OUR_DESCRIPTION = "flytelineage.description"
 LEFT_OUT = "flytelineage.columns_left_out"
 EXECUTION = "flyte.execution"
+AS_OF = "flytelineage.as_of"
+"""When the data was written, by the clock of events."""
 
-_PASSING = (EXECUTION,)
+_PASSING = (EXECUTION, AS_OF)
 """Parameters that alone are no reason for an update: they differ with every run."""
 
 _PARQUET_PACKAGE = "org.apache.hadoop.hive.ql.io.parquet"
@@ -174,10 +176,10 @@ def _sizes(dataset: Dataset) -> dict[str, int | None]:
         size = dataset.profile.bytes
     average = size // rows if size is not None and rows else None
     files = dataset.storage.files if dataset.storage else None
-    return dict(zip(_SIZES, (rows, files, size, average), strict=True))
+    return dict(zip(SIZES, (rows, files, size, average), strict=True))
 
 
-_SIZES = ("recordCount", "objectCount", "sizeKey", "averageRecordSize")
+SIZES = ("recordCount", "objectCount", "sizeKey", "averageRecordSize")
 
 
 def _task_parameters(task: Task | None) -> dict[str, str | None]:
@@ -284,7 +286,7 @@ def _ours(text: str | None, mark: str | None) -> bool:
 
 def _merged_parameters(theirs: Mapping[str, str], wanted: Wanted, *, moved: bool) -> dict[str, str]:
     # Counts of older data, or of data at the old place, say nothing about the new one.
-    lost = _SIZES if moved or wanted.outdated else ()
+    lost = SIZES if moved or wanted.outdated else ()
     kept = {key: value for key, value in theirs.items() if key not in lost}
     parameters = {"compressionType": "none", **kept, **_CONSTANT, **wanted.parameters}
     if wanted.columns:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from datetime import datetime, timezone
 from typing import Any
 
 # Line breaks are in here too: most of Glue's texts have a single line.
@@ -27,3 +28,8 @@ def fingerprint(value: Any) -> str:
     """Sixteen hex digits that are the same wherever and whenever the value is."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def moment(at: datetime) -> str:
+    """A time as a text; the later of two is the greater."""
+    return at.astimezone(timezone.utc).isoformat(timespec="microseconds")
