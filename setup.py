@@ -77,7 +77,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["flytelineage", "flytelineage.*"]),
-    package_data={"flytelineage": ["py.typed", "migrations/**/*"]},
+    package_data={
+        "flytelineage": ["py.typed", "migrations/**/*", "targets/openlineage/*.json"],
+    },
     exclude_package_data={"": ["*.pyc"]},
     install_requires=[],
     extras_require=EXTRAS,
@@ -91,6 +93,7 @@ setup(
         "flytelineage.targets": [
             "datahub=flytelineage.targets.datahub:DataHubTarget",
             "glue=flytelineage.targets.glue:GlueCatalogTarget",
+            "openlineage=flytelineage.targets.openlineage:OpenLineageTarget",
             "file=flytelineage.targets.file:FileTarget",
         ],
     },

@@ -243,9 +243,11 @@ def _resolved(value: Any, trait: TraitType[Any, Any]) -> Any:
     """Read the command line's spelling, and wrap a secret."""
     if isinstance(value, DeferredConfig):
         value = _read(value, trait)
-    if isinstance(trait, Secret) and isinstance(value, str):
-        return SecretText(value) if value else None
-    return value
+    if not isinstance(trait, Secret):
+        return value
+    if isinstance(value, LazyConfigValue):  # of a dictionary that was only added to
+        value = deepcopy(value).get_value({})
+    return trait.wrapped(value)
 
 
 def _read(text: DeferredConfig, trait: TraitType[Any, Any]) -> Any:

@@ -7,10 +7,11 @@ stays quick.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -18,7 +19,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from traitlets import List, TraitError, TraitType, Undefined
@@ -122,20 +123,87 @@ class Secret(TraitType[Any, Any]):
 
     def validate(self, obj: Any, value: Any) -> SecretText | None:
         """Wrap a text so that it no longer shows."""
-        if value is None or isinstance(value, SecretText):
-            return value
-        if isinstance(value, str):
-            return SecretText(value) if value else None
+        if value is None or isinstance(value, (str, SecretText)):
+            return cast("SecretText | None", self.wrapped(value))
         # The message of TraitType.error would show the value.
         raise TraitError(f"{type(obj).__name__}.{self.name} must be {self.info_text}")
 
-    def from_string(self, s: str) -> SecretText | None:
+    def wrapped(self, value: Any) -> Any:
+        """The value with its secrets hidden; other kinds of values as they are."""
+        if not isinstance(value, str):
+            return value
+        return SecretText(value) if value else None
+
+    def from_string(self, s: str) -> Any:
         """Read the command line's spelling."""
-        return SecretText(s) if s else None
+        return self.wrapped(s)
 
     def default_value_repr(self) -> str:
         """Shown by `--help-all`."""
         return "None"
+
+
+class SecretDict(Secret):
+    """A dictionary, at any depth of which there may be secrets.
+
+    A text is a secret unless its key is known to hold none: a library's options are many,
+    and a new one must not show by mistake. As `env:NAME` or `file:/path` any text may be
+    given.
+
+    Args:
+        shown: The keys whose texts are no secrets.
+    """
+
+    info_text = "a dictionary"
+
+    def __init__(self, *, shown: Collection[str] = (), **kwargs: Any) -> None:
+        self.shown = frozenset(shown)
+        super().__init__({}, **kwargs)
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Wrap the texts that must not show."""
+        if isinstance(value, Mapping):
+            return self.wrapped(value)
+        raise TraitError(f"{type(obj).__name__}.{self.name} must be {self.info_text}")
+
+    def wrapped(self, value: Any, key: str = "") -> Any:
+        """The value with its secrets hidden; other kinds of values as they are."""
+        if isinstance(value, Mapping):
+            return {str(name): self.wrapped(part, str(name)) for name, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.wrapped(part, key) for part in value]
+        if not isinstance(value, str) or (key in self.shown and not _may_hide(value)):
+            return value
+        return SecretText(value)
+
+    def from_string(self, s: str) -> Any:
+        """Read the command line's spelling, a JSON object."""
+        try:
+            return json.loads(s)
+        except ValueError:
+            # From nothing, and without the text: it may hold a secret.
+            raise ValueError("must be a JSON object") from None
+
+    def default_value_repr(self) -> str:
+        """Shown by `--help-all`."""
+        return "{}"
+
+
+# A reference to a secret, or a URL with a user or a query.
+_HIDING = re.compile(r"env:|file:/(?!/)|[a-z]\w*://[^/]*@|[a-z]\w*://.*\?", re.I)
+
+
+def _may_hide(text: str) -> bool:
+    return bool(_HIDING.match(text))
+
+
+def revealed(value: Any) -> Any:
+    """What a `SecretDict` holds, as it was given; raises as `SecretText.reveal` does."""
+    if isinstance(value, Mapping):
+        return {key: revealed(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [revealed(part) for part in value]
+    return value.reveal() if isinstance(value, SecretText) else value
 
 
 # ----------------------------------------------------------------------- plugins
@@ -229,6 +297,7 @@ TARGETS = PluginGroup(
     {
         "datahub": "flytelineage.targets.datahub:DataHubTarget",
         "glue": "flytelineage.targets.glue:GlueCatalogTarget",
+        "openlineage": "flytelineage.targets.openlineage:OpenLineageTarget",
         "file": "flytelineage.targets.file:FileTarget",
     },
 )

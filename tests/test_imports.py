@@ -133,7 +133,7 @@ OWNERS = {
     "sqlglot": {"sql"},
     "prometheus_client": {"web", "metrics"},
     "grpc": {"flyteadmin", "testing"},
-    "requests": {"flyteadmin", "targets.datahub"},
+    "requests": {"flyteadmin", "targets.datahub", "targets.openlineage"},
     "moto": {"testing"},
 }
 """Library -> the only rooms and plugs that may import it."""

@@ -1,0 +1,278 @@
+"""`OpenLineageTarget`: its options, and what happens in one emission."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from traitlets import Bool, Dict, Enum, TraitError, Unicode, default, validate
+
+from flytelineage.entities import Lineage
+from flytelineage.errors import ConfigError
+from flytelineage.options import SecretDict, revealed
+from flytelineage.targets import Rejection, Target
+from flytelineage.targets.error_text import ERROR_TEXTS
+from flytelineage.targets.openlineage.names import NAMESPACE, Names, unknown_placeholders
+
+if TYPE_CHECKING:
+    from flytelineage.targets.openlineage.events import Conversion
+    from flytelineage.targets.openlineage.transport import Connection
+
+_SHOWN = frozenset(
+    {
+        "type", "name", "url", "endpoint", "compression", "log_file_path", "topic", "messageKey",
+        "filesystem", "protocol", "region", "location", "project_id", "domainId",
+        "endpointOverride", "transformer_class", "bootstrap.servers", "security.protocol",
+        "sasl.mechanism", "sasl.mechanisms", "tokenEndpoint", "token_endpoint", "caCertPath",
+        "clientCertPath", "clientKeyPath", "method", "mode",
+    }
+)  # fmt: skip
+"""Keys of a transport whose texts may be shown; those of all others are secrets."""
+
+_LOCAL = frozenset({"file", "console", "noop"})
+"""Transports that change nothing but what belongs to this machine."""
+
+
+class OpenLineageTarget(Target):
+    """Tells consumers of OpenLineage of runs, jobs and datasets, an event at a time.
+
+    Each execution and each attempt at a task is a run with a START and an end, told when
+    the execution is over; a second delivery gives the same events. Entities that a library
+    user emits without an execution become events of datasets and jobs::
+
+        OpenLineageTarget(transport={"type": "http", "url": "http://localhost:5000"}).emit(
+            [Dataset(...), Task(...)]
+        )
+
+    Nothing is taken back: OpenLineage has no words for an edge that is gone, consumers show
+    what the last run of a job told.
+    """
+
+    journal = True
+
+    transport = SecretDict(
+        shown=_SHOWN,
+        help="""
+        How events are delivered, as OpenLineage's Python client takes it: `type` is `http`,
+        `file`, `kafka`, `composite` or any other of its transports, or the dotted path of a
+        class. Texts but those that are known to be harmless are secrets and never shown; any
+        may be given as env:NAME or file:/path, read at each emission. Nothing of the client's
+        environment variables and openlineage.yml is mixed in, unless this is empty: then
+        they say everything. Retries are off, as the daemon tries again; files are added to;
+        a `composite` stops at the first failure, unless it says otherwise.
+
+        Example: c.OpenLineageTarget.transport = {"type": "http", "url": "http://localhost:5000"}
+        """,
+    ).tag(config=True)
+
+    namespace = Unicode(
+        NAMESPACE,
+        help="""
+        The namespace of Flyte's jobs and datasets: a template of {admin_host}, {project},
+        {domain} and {instance}. What of project and domain it leaves out begins the names of
+        jobs instead. Set it before the first emission: jobs of another namespace are other
+        jobs. Do without further colons for Marquez, and without slashes where dbt older than
+        1.52 runs in tasks.
+
+        Example: c.OpenLineageTarget.namespace = "flyte.{project}.{domain}"
+        """,
+    ).tag(config=True)
+
+    admin_host = Unicode(
+        "",
+        help="""
+        What {admin_host} stands for in `namespace`: the host of FlyteAdmin, without a port.
+        Set it where FlyteAdmin has a public name beside its internal one. Empty takes the
+        host of FlyteAdmin.endpoint, else FlyteLineage.instance, else `flyte`.
+
+        Example: c.OpenLineageTarget.admin_host = "flyte.example.com"
+        """,
+    ).tag(config=True)
+
+    namespaces = Dict(
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help="""
+        The namespaces of datasets of other platforms, by platform. URIs in Flyte mostly name
+        no host, while the integrations of a database name one: set it, or edges to their
+        tables do not meet. {container} stands for the bucket or container that begins a name.
+        A platform that is not named here has its own name, and object stores their buckets.
+
+        Example: c.OpenLineageTarget.namespaces = {"snowflake": "snowflake://org-account"}
+        """,
+    ).tag(config=True)
+
+    emit_running = Bool(
+        False,
+        help="""
+        Whether the START of an execution is told while it still runs. Turn it on to see it
+        soon: each execution then takes one delivery more.
+
+        Example: c.OpenLineageTarget.emit_running = True
+        """,
+    ).tag(config=True)
+
+    error_text = Enum(
+        list(ERROR_TEXTS),
+        default_value=ERROR_TEXTS[0],
+        help="""
+        How much of an error is told: `first_line`, the line that says what happened; `full`,
+        the whole message within 4,000 bytes; `code` without any message; `off` nothing.
+        Messages are what users' code said, and may hold data.
+
+        Example: c.OpenLineageTarget.error_text = "code"
+        """,
+    ).tag(config=True)
+
+    flyte_version = Unicode(
+        "",
+        help="""
+        The release of Flyte, told as processing engine. Events do not say it; empty tells
+        none.
+
+        Example: c.OpenLineageTarget.flyte_version = "1.16.0"
+        """,
+    ).tag(config=True)
+
+    _connection: Connection | None = None
+    _given: Any = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not self.transport and not _is_configured_elsewhere():
+            raise ConfigError(
+                "OpenLineageTarget needs a transport: set OpenLineageTarget.transport = "
+                '{"type": "http", "url": "http://host:5000"} or {"type": "file", '
+                '"log_file_path": "events.jsonl"}'
+            )
+
+    @property
+    def remote(self) -> bool:  # type: ignore[override]
+        """False where only files, the log or nothing is written."""
+        return not _is_local(self.transport)
+
+    @property
+    def running(self) -> bool:  # type: ignore[override]
+        """True where the START of what still runs is told."""
+        return bool(self.emit_running)
+
+    @default("admin_host")
+    def _host_of_admin(self) -> str:
+        endpoint = str(self._configured("FlyteAdmin", "endpoint"))
+        host = endpoint.removeprefix("dns:///").partition("/")[0].rpartition(":")
+        return (host[0] or host[2]).lower() or str(self._configured("FlyteLineage", "instance"))
+
+    def _configured(self, section: str, name: str) -> Any:
+        """An option of the program that this target is a part of."""
+        return self.config[section].get(name, "") if section in self.config else ""
+
+    @validate("namespace")
+    def _check_namespace(self, proposal: Any) -> Any:
+        try:
+            unknown = unknown_placeholders(proposal["value"])
+        except ValueError as exc:
+            raise TraitError(f"OpenLineageTarget.namespace: {exc}") from exc
+        if unknown or not proposal["value"]:
+            what = f"knows no {{{unknown[0]}}}" if unknown else "must not be empty"
+            raise TraitError(
+                f"OpenLineageTarget.namespace {what}; it is made of text and of {{admin_host}}, "
+                "{project}, {domain} and {instance}"
+            )
+        return proposal["value"]
+
+    def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
+        """Send the events one after the other, in the order of the graph.
+
+        Raises:
+            ConfigError: The transport cannot be made.
+        """
+        connection, conversion = self._open(), self._conversion()
+        refused = {each.entity: each for each in conversion.nameless(lineage)}
+        for entity, event in conversion.messages(lineage, self._now()):
+            reason = connection.send(event)
+            if reason is not None:
+                refused.setdefault(entity, Rejection(entity=entity, reason=reason))
+        connection.finish()
+        return list(refused.values())
+
+    def check(self) -> None:
+        """Make the transport, and reach its server or see that its file could be written."""
+        self._open().check()
+
+    def close(self) -> None:
+        """Close the transport."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> Connection:
+        """The transport; made anew when a secret has changed."""
+        given = revealed(self.transport)
+        if self._connection is None or given != self._given:
+            self.close()
+            self._connection, self._given = self._connected(given), given
+        return self._connection
+
+    def _connected(self, transport: dict[str, Any]) -> Connection:
+        _import_client()
+        from flytelineage.targets.openlineage.transport import Connection
+
+        connection = Connection(transport)
+        if not transport:
+            self.log.info(
+                "OpenLineageTarget.transport is empty: events go by %s, as OpenLineage's own "
+                "environment variables or openlineage.yml say",
+                connection,
+            )
+        return connection
+
+    def _conversion(self) -> Conversion:
+        from flytelineage.targets.openlineage.events import Conversion
+        from flytelineage.targets.openlineage.facets import Facets
+
+        names = Names(self.namespace, self.admin_host, self.namespaces)
+        # The trait allows nothing else than these literals; its type says only `str`.
+        facets = Facets(names, cast(Any, self.error_text), self.flyte_version)
+        return Conversion(facets, self.emit_running)
+
+    def _now(self) -> datetime:
+        """When what a library user says without a time is true."""
+        return datetime.now(timezone.utc)
+
+
+def _is_local(transport: Any) -> bool:
+    """Whether a transport, and all those within it, stay on this machine."""
+    inner = transport.get("transports", transport.get("transport"))
+    if transport.get("type") == "composite":
+        parts = list(inner.values()) if isinstance(inner, dict) else list(inner or ())
+        return bool(parts) and all(map(_is_local, parts))
+    if transport.get("type") == "transform":
+        return isinstance(inner, dict) and _is_local(inner)
+    path = str(transport.get("log_file_path", "")).removeprefix("file://")
+    return transport.get("type") in _LOCAL and "://" not in path
+
+
+def _is_configured_elsewhere() -> bool:
+    """Whether OpenLineage's client would find a configuration of its own."""
+    files = [Path("openlineage.yml"), Path("~/.openlineage/openlineage.yml").expanduser()]
+    return any(name.startswith("OPENLINEAGE_") for name in os.environ) or any(
+        file.is_file() for file in files
+    )
+
+
+def _import_client() -> None:
+    """Import OpenLineage's client: slow, so only now.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        importlib.import_module("flytelineage.targets.openlineage.transport")
+    except ImportError as exc:
+        raise ConfigError(
+            f"OpenLineageTarget needs openlineage-python ({exc}): "
+            "pip install 'flytelineage[openlineage]'"
+        ) from exc
