@@ -27,24 +27,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
 
+from flytelineage.testing.patches import PatchRefused, patched
+
 MAX_BATCH_BYTES = 16_000_000
 MAX_URN_BYTES = 512
 
 Key = tuple[str, str]
 """A URN and the name of an aspect."""
 
-# The arrays that a plain JSON patch addresses by key and not by position.
-# Source: AspectTemplateEngine and its templates in datahub-project/datahub.
-_ARRAY_KEYS = {
-    "inputDatasetEdges": ["destinationUrn"],
-    "outputDatasetEdges": ["destinationUrn"],
-    "inputDatajobEdges": ["destinationUrn"],
-}
-_REQUIRED_LISTS = {
-    "dataJobInputOutput": ("inputDatasets", "outputDatasets"),
-    "ownership": ("owners",),
-    "globalTags": ("tags",),
-}
 _SYNC_INDEX = {"X-DataHub-Sync-Index-Update": "true"}
 _TIMESERIES = {"dataProcessInstanceRunEvent", "datasetProfile", "operation"}
 
@@ -166,8 +156,10 @@ class GmsDouble:
             self.requests.append(Request(keys, len(body), batch["async"] == "true", waits))
             fault = self._faults.popleft() if self._faults else self._objection(keys, body)
             if fault is None or fault.drop:
-                for proposal in proposals:
-                    self._store(proposal)
+                try:
+                    self._store(proposals)
+                except PatchRefused as exc:
+                    return Fault(500, message=str(exc))
         return fault
 
     def wait_until_stopped(self) -> None:
@@ -184,65 +176,26 @@ class GmsDouble:
                 return Fault(400, message=f"URN is longer than {MAX_URN_BYTES} bytes")
         return None
 
-    def _store(self, proposal: dict[str, Any]) -> None:
-        key = (proposal["entityUrn"], proposal["aspectName"])
-        value = json.loads(proposal["aspect"]["value"])
-        if proposal["changeType"] == "PATCH":
-            self.aspects[key] = patched(key[1], self.aspects.get(key, {}), value)
-        elif key[1] in _TIMESERIES:
-            event = (value["timestampMillis"], value.get("messageId", ""))
-            self.events.setdefault(key, {})[event] = value
-        else:
-            self.aspects[key] = value
+    def _store(self, proposals: Sequence[dict[str, Any]]) -> None:
+        """Keep all, or none if a patch does not fit."""
+        aspects: dict[Key, dict[str, Any]] = {}
+        for proposal in proposals:
+            key = (proposal["entityUrn"], proposal["aspectName"])
+            value = json.loads(proposal["aspect"]["value"])
+            if proposal["changeType"] == "PATCH":
+                aspects[key] = patched(key[1], aspects.get(key, self.aspects.get(key)), value)
+            elif key[1] in _TIMESERIES:
+                event = (value["timestampMillis"], value.get("messageId", ""))
+                self.events.setdefault(key, {})[event] = value
+            else:
+                aspects[key] = value
+        self.aspects.update(aspects)
 
 
-def patched(aspect: str, value: dict[str, Any], patch: Any) -> dict[str, Any]:
-    """The value with a JSON patch applied: bare, or in an envelope that names keys."""
-    changed = deepcopy(value)
-    for required in _REQUIRED_LISTS.get(aspect, ()):
-        changed.setdefault(required, [])
-    keys = _ARRAY_KEYS
-    if isinstance(patch, dict):
-        keys = patch["arrayPrimaryKeys"]
-        patch = patch["patch"]
-    for operation in patch:
-        if operation["op"] != "add":
-            raise ValueError(f"Only additions are understood: {operation}")
-        parts = [
-            part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]
-        ]
-        _add(changed, parts, operation["value"], keys)
-    return changed
-
-
-def _add(value: dict[str, Any], path: list[str], added: Any, keys: dict[str, list[str]]) -> None:
-    field, *below = path
-    if field == "fineGrainedLineages":
-        _add_column(value.setdefault(field, []), below)
-    elif field in keys and below:
-        records = value.setdefault(field, [])
-        same = [_key(record, keys[field]) == _key(added, keys[field]) for record in records]
-        if True in same:
-            records[same.index(True)] = added
-        else:
-            records.append(added)
-    elif below:
-        value.setdefault(field, {})["/".join(below)] = added
-    else:
-        value[field] = added
-
-
-def _add_column(columns: list[dict[str, Any]], path: list[str]) -> None:
-    _, downstream, _, upstream = path
-    for column in columns:
-        if column["downstreams"] == [downstream]:
-            column["upstreams"] = sorted({*column["upstreams"], upstream})
-            return
-    columns.append({"upstreams": [upstream], "downstreams": [downstream]})
-
-
-def _key(record: dict[str, Any], names: list[str]) -> tuple[Any, ...]:
-    return tuple(record.get(name) for name in names)
+def _as_batch(body: bytes) -> bytes:
+    """A request with one proposal as one with a list of them."""
+    one = json.loads(body)
+    return json.dumps({"proposals": [one["proposal"]], "async": one["async"]}).encode()
 
 
 def _handler(gms: GmsDouble) -> type[BaseHTTPRequestHandler]:
@@ -263,7 +216,9 @@ def _handler(gms: GmsDouble) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if not self._may_enter():
                 return
-            if self.path != "/aspects?action=ingestProposalBatch":
+            if self.path == "/aspects?action=ingestProposal":
+                body = _as_batch(body)
+            elif self.path != "/aspects?action=ingestProposalBatch":
                 self._answer(404, {"message": f"no {self.path}"})
                 return
             fault = gms.take(body)

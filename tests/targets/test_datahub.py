@@ -23,6 +23,7 @@ from flytelineage.entities import (
     Entity,
     Evidence,
     Field,
+    FormerEdges,
     Lineage,
     Logic,
     Operation,
@@ -45,8 +46,7 @@ from flytelineage.entities import (
 )
 from flytelineage.errors import ConfigError
 from flytelineage.targets.datahub import DataHubTarget
-from flytelineage.targets.datahub.target import FABRICS
-from flytelineage.targets.datahub.urns import Urns, encoded_bytes
+from flytelineage.targets.datahub.urns import FABRICS, Urns, encoded_bytes
 from flytelineage.testing.datahub import GmsDouble
 from tests.factories import EXECUTION, NOW
 
@@ -75,6 +75,9 @@ COLUMNS = Schema(fields=(Field(name="id", type=DataType(kind="int", bits=64)),))
 PARQUET = Storage(uri="s3://flyte/xy/0", format="parquet", files=2, bytes=70)
 WRITTEN = Operation(kind="write", at=NOW, run=RunId(execution=EXECUTION, node="n0", attempt=0))
 OWNERS = Ownership(owners=(Owner(id="ada"), Owner(id="data", kind="group", type="business")))
+
+
+MILLIS = int(NOW.timestamp() * 1000)
 
 
 @pytest.fixture
@@ -187,6 +190,7 @@ def test_a_pipeline_is_described(gms: GmsDouble) -> None:
         "description": "Every day",
         "customProperties": {"name_source": "admin"},
         "project": "shop",
+        "lastModified": {"time": MILLIS, "actor": "urn:li:corpuser:flytelineage"},
         "env": "PROD",
     }
     assert known[FLOW, "versionInfo"]["version"] == "v1"
@@ -261,13 +265,49 @@ def test_unknown_io_leaves_the_edges_alone(gms: GmsDouble) -> None:
     assert after[LOAD_URN, "dataJobInfo"]["description"] == "new"
 
 
-def test_complete_io_replaces_the_edges(gms: GmsDouble) -> None:
-    """What a task no longer reads goes away."""
+def test_edges_that_hold_no_longer_go(gms: GmsDouble) -> None:
+    """Each by itself, and also if it is there no more."""
+    column = ColumnEdge(dataset=ORDERS, column="id", sources=((BUCKET, "key"),), evidence=DATA)
+    former = FormerEdges(
+        inputs=(BUCKET,),
+        outputs=(BUCKET,),
+        upstream=(TRAIN,),
+        columns=((ORDERS, "id", BUCKET, "key"), (ORDERS, "id", BUCKET, "never told")),
+    )
+    tell(gms, [Task.of(LOAD, io=READS_BUCKET.model_copy(update={"columns": (column,)}))])
+
+    outputs = IO(outputs=READS_BUCKET.outputs)
+    known = tell(gms, [Task.of(LOAD, io=outputs, former=former)])
+
+    io = known[LOAD_URN, "dataJobInputOutput"]
+    assert io["inputDatasetEdges"] == io["inputDatajobEdges"] == io["fineGrainedLineages"] == []
+    assert [edge["destinationUrn"] for edge in io["outputDatasetEdges"]] == [ORDERS_URN]
+
+
+def test_without_patches_the_edges_are_replaced(gms: GmsDouble) -> None:
+    """What a task no longer reads goes, and what somebody drew goes with it."""
     tell(gms, lineage())
 
-    known = tell(gms, [Task.of(LOAD, io=IO())])
+    known = tell(gms, [Task.of(LOAD, io=IO())], patches=False)
 
     assert known[LOAD_URN, "dataJobInputOutput"]["inputDatasetEdges"] == []
+
+
+@pytest.mark.parametrize("patches", [True, False])
+def test_a_task_that_is_no_more_is_removed(gms: GmsDouble, patches: bool) -> None:
+    """With its edges and nothing else, until it is told again."""
+    former = FormerEdges(inputs=(BUCKET,), outputs=(ORDERS,))
+    before = dict(tell(gms, lineage()))
+
+    known = dict(tell(gms, [Task.of(LOAD, removed=True, former=former)], patches=patches))
+
+    assert known.pop((LOAD_URN, "status")) == {"removed": True}
+    io = known.pop((LOAD_URN, "dataJobInputOutput"))
+    assert io["inputDatasetEdges"] == io["outputDatasetEdges"] == []
+    assert known == {key: value for key, value in before.items() if key in known}
+    assert len(gms.requests[-1].proposals) == 3  # the platform's among them
+
+    assert tell(gms, lineage())[LOAD_URN, "status"] == {"removed": False}
 
 
 def test_incomplete_io_only_adds(gms: GmsDouble) -> None:
@@ -289,12 +329,9 @@ def test_incomplete_io_only_adds(gms: GmsDouble) -> None:
         f"urn:li:dataset:(urn:li:dataPlatform:flyte,{other.name},PROD)",
     ]
     assert len(io["outputDatasetEdges"]) == len(io["inputDatajobEdges"]) == 1
-    assert io["fineGrainedLineages"] == [
-        {
-            "upstreams": [f"urn:li:schemaField:({BUCKET_URN},key)"],
-            "downstreams": [f"urn:li:schemaField:({ORDERS_URN},id)"],
-        }
-    ]
+    [fine] = io["fineGrainedLineages"]
+    assert fine["upstreams"] == [f"urn:li:schemaField:({BUCKET_URN},key)"]
+    assert fine["downstreams"] == [f"urn:li:schemaField:({ORDERS_URN},id)"]
 
 
 def test_incomplete_io_without_edges_says_nothing(gms: GmsDouble) -> None:
@@ -319,7 +356,8 @@ def test_a_retired_task_loses_its_edges_and_stays(gms: GmsDouble) -> None:
     """A task that is now told per place is emptied, not removed."""
     tell(gms, lineage())
 
-    known = tell(gms, [Task.of(LOAD, retired=True, io=READS_BUCKET)])
+    former = FormerEdges(inputs=(BUCKET,), outputs=(ORDERS,))
+    known = tell(gms, [Task.of(LOAD, retired=True, io=READS_BUCKET, former=former)])
 
     assert known[LOAD_URN, "dataJobInputOutput"]["inputDatasetEdges"] == []
     assert known[LOAD_URN, "dataJobInputOutput"]["outputDatasetEdges"] == []

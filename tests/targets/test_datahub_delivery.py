@@ -163,7 +163,8 @@ def test_a_refusal_names_our_aspect(gms: GmsDouble, target: DataHubTarget) -> No
     urn = "urn:li:dataFlow:(flyte,shop.production.app.daily,PROD)"
     gms.refuse(urn, status=422)
 
-    rejections = target.emit([Pipeline.of(PIPELINE, version=Version(version="v1"))])
+    told = Pipeline.of(PIPELINE, properties=Properties(), version=Version(version="v1"))
+    rejections = target.emit([told])
 
     assert {"version", "status"} <= {each.aspect for each in rejections}
     assert {each.entity for each in rejections} == {"pipeline:shop.production.app.daily"}

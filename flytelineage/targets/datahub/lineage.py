@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,13 +46,13 @@ class Conversion:
         """
         at = lineage.started_at or now
         if self.datasets_only:
-            return [*self._datasets(lineage.datasets, at)]
+            return [*self._datasets(lineage.datasets, frozenset(), at)]
         told = lineage.model_copy(update={"runs": tuple(self.history.kept(lineage.runs))})
         mentioned = _Mentioned.by(told, edges=_tells_edges(lineage))
         return [
             *self._pipelines(told, mentioned, at),
             *self._tasks(told, mentioned, at),
-            *self._datasets(told.datasets, at),
+            *self._datasets(told.datasets, mentioned.all_datasets, at),
             *self._exist(mentioned.datasets, at),
             *self.history.proposals(told.runs, at),
         ]
@@ -82,9 +82,11 @@ class Conversion:
             yield from self.describer.task(task, at, edges=_tells_edges(lineage))
         yield from self._exist(mentioned.tasks, at)
 
-    def _datasets(self, datasets: Iterable[Dataset], at: datetime) -> Iterator[Proposal]:
+    def _datasets(
+        self, datasets: Iterable[Dataset], mentioned: Set[DatasetId], at: datetime
+    ) -> Iterator[Proposal]:
         for dataset in datasets:
-            yield from self.describer.dataset(dataset, at)
+            yield from self.describer.dataset(dataset, at, mentioned=dataset.id in mentioned)
 
     def _exist(
         self, ids: Iterable[PipelineId | TaskId | DatasetId], at: datetime
@@ -102,7 +104,7 @@ class Conversion:
             else:
                 ours, entity, urn = urns.is_ours(id), "dataset", urns.dataset(id)
             if ours:
-                yield Subject(f"{entity}:{id}", urn, at).upsert(m.StatusClass(removed=False))
+                yield from self.describer.exists(Subject(f"{entity}:{id}", urn, at), id)
 
 
 def _tells_edges(lineage: Lineage) -> bool:
@@ -112,21 +114,27 @@ def _tells_edges(lineage: Lineage) -> bool:
 
 @dataclass(frozen=True)
 class _Mentioned:
-    """What a lineage refers to and does not contain; each sorted by id."""
+    """What a lineage refers to and does not contain; each sorted by id.
+
+    Attributes:
+        all_datasets: Also those that it contains.
+    """
 
     pipelines: list[PipelineId]
     tasks: list[TaskId]
     datasets: list[DatasetId]
+    all_datasets: frozenset[DatasetId]
 
     @classmethod
     def by(cls, lineage: Lineage, *, edges: bool) -> _Mentioned:
-        ios = [task.io for task in lineage.tasks if task.io and edges and not task.retired]
+        there = [task for task in lineage.tasks if not (task.retired or task.removed)]
+        ios = [task.io for task in there if task.io and edges]
         tasks = {
             *(edge.task for io in ios for edge in io.upstream),
             *(run.task for run in lineage.runs if run.task),
         }
         pipelines = {
-            *(task.pipeline for task in lineage.tasks),
+            *(task.pipeline for task in there),
             *(task.pipeline for task in tasks),
             *(run.pipeline for run in lineage.runs if run.pipeline),
         }
@@ -138,6 +146,7 @@ class _Mentioned:
             sorted(pipelines.difference(each.id for each in lineage.pipelines), key=str),
             sorted(tasks.difference(each.id for each in lineage.tasks), key=str),
             sorted(datasets.difference(each.id for each in lineage.datasets), key=str),
+            frozenset(datasets),
         )
 
 

@@ -5,18 +5,30 @@ A proposal remembers what it says in our words, so that a refusal can be told in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cache, cached_property
 from typing import Any
 
 import datahub.metadata.schema_classes as m
+from avro.errors import AvroException
+from avrogen.dict_wrapper import DictWrapper
+from datahub.emitter.aspect import JSON_PATCH_CONTENT_TYPE
 from datahub.emitter.mcp import MetadataChangeProposalWrapper
-from datahub.emitter.mcp_patch_builder import MetadataPatchProposal
+from datahub.emitter.serialization_helper import pre_json_transform
 
 from flytelineage.entities import Entity
+from flytelineage.targets.datahub import urns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+PatchOperation = dict[str, Any]
+"""One change of a JSON patch."""
+
+ArrayKeys = Mapping[str, Sequence[str]]
+"""By which fields the entries of arrays are told apart; of texts by no field."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +38,23 @@ class Proposal:
     Attributes:
         entity: The `urn` of the entity in our model.
         aspects: Our aspects that it tells; or, where it tells none of them, DataHub's.
-        mcp: What is sent; a wrapper for an UPSERT, a bare one for a PATCH.
+        change: What is said; a wrapper for an UPSERT, a bare one for a PATCH.
     """
 
     entity: str
     aspects: tuple[str, ...]
-    mcp: MetadataChangeProposalWrapper | m.MetadataChangeProposalClass
+    change: MetadataChangeProposalWrapper | m.MetadataChangeProposalClass
+
+    @cached_property
+    def mcp(self) -> m.MetadataChangeProposalClass:
+        """What is sent. Written out once, which is most of what a proposal costs.
+
+        Raises:
+            AvroException: The value does not fit DataHub's model.
+        """
+        if isinstance(self.change, MetadataChangeProposalWrapper):
+            return self.change.make_mcp()
+        return self.change
 
 
 @dataclass(frozen=True)
@@ -64,23 +87,81 @@ class Subject:
 
     def upsert(self, value: Any, *aspects: str) -> Proposal:
         """Replace the aspect."""
-        mcp = MetadataChangeProposalWrapper(
-            entityUrn=self.urn, aspect=value, systemMetadata=self.system_metadata()
+        change = MetadataChangeProposalWrapper(
+            entityUrn=self.urn, aspect=value, systemMetadata=self._system_metadata()
         )
-        return Proposal(self.entity, aspects or (_ours(mcp.aspectName),), mcp)
+        return Proposal(self.entity, aspects or (_ours(change.aspectName),), change)
 
-    def patch(self, patch: MetadataPatchProposal, *aspects: str) -> Iterator[Proposal]:
-        """Change a part of an aspect and leave the rest as it is; nothing if empty."""
-        for mcp in patch.build():
-            yield Proposal(self.entity, aspects or (_ours(mcp.aspectName),), mcp)
+    def patch(
+        self,
+        aspect: str,
+        operations: Iterable[PatchOperation],
+        *aspects: str,
+        keys: ArrayKeys | None = None,
+    ) -> Iterator[Proposal]:
+        """Change a part of an aspect and leave the rest as it is; nothing if empty.
 
-    def system_metadata(self) -> m.SystemMetadataClass:
+        Args:
+            aspect: What DataHub calls it.
+            operations: What is added and removed, in order.
+            aspects: Our aspects that this tells.
+            keys: For aspects of which DataHub's own keys do not tell all entries apart.
+        """
+        listed = list(operations)
+        if not listed:
+            return
+        patch = {"arrayPrimaryKeys": keys, "patch": listed} if keys else listed
+        change = m.MetadataChangeProposalClass(
+            entityUrn=self.urn,
+            entityType=self.urn.split(":", 3)[2],
+            changeType=m.ChangeTypeClass.PATCH,
+            aspectName=aspect,
+            aspect=m.GenericAspectClass(
+                value=json.dumps(patch).encode(), contentType=JSON_PATCH_CONTENT_TYPE
+            ),
+            systemMetadata=self._system_metadata(),
+        )
+        yield Proposal(self.entity, aspects or (_ours(aspect),), change)
+
+    def _system_metadata(self) -> m.SystemMetadataClass:
         """When this was seen; one for each proposal, since the client writes into it."""
         return m.SystemMetadataClass(lastObserved=millis(self.at))
 
 
+def add(value: Any, *path: str) -> PatchOperation:
+    """Put a value there, in the place of what is there."""
+    return {"op": "add", "path": _pointer(path), "value": written(value)}
+
+
+def written(value: Any) -> Any:
+    """A value of DataHub's model, or plain JSON, as DataHub's server reads it."""
+    return pre_json_transform(value.to_obj()) if isinstance(value, DictWrapper) else value
+
+
+def take_away(like: Any, *path: str) -> Iterator[PatchOperation]:
+    """Leave nothing there.
+
+    DataHub refuses to remove what is not there, and somebody may have done that already:
+    so something `like` it is put there first.
+    """
+    yield add(like, *path)
+    yield {"op": "remove", "path": _pointer(path)}
+
+
+def _pointer(path: Iterable[str]) -> str:
+    return "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path)
+
+
 def _ours(aspect: str | None) -> str:
-    return {"globalTags": "tags"}.get(str(aspect), str(aspect))
+    return _OUR_NAMES.get(str(aspect), str(aspect))
+
+
+_OUR_NAMES = {
+    "domains": "domain_name",
+    "globalTags": "tags",
+    "glossaryTerms": "terms",
+    "structuredProperties": "structured",
+}
 
 
 def millis(moment: datetime) -> int:
@@ -94,14 +175,23 @@ def faults(proposals: Iterable[Proposal]) -> list[Refusal]:
     A batch is refused as a whole, and a server may even say yes to one that it cannot
     read: so nothing unsound may be sent.
     """
-    checked = ((proposal, _fault(proposal.mcp)) for proposal in proposals)
+    fault_of_urn = cache(urns.fault)  # most entities have many proposals
+    checked = ((each, fault_of_urn(each.change.entityUrn) or _fault(each)) for each in proposals)
     return [Refusal(proposal, fault) for proposal, fault in checked if fault]
 
 
-def _fault(mcp: MetadataChangeProposalWrapper | m.MetadataChangeProposalClass) -> str | None:
-    key = m.KEY_ASPECTS[mcp.entityType]
-    if mcp.aspectName not in {*key.ASPECT_INFO["entityAspects"], key.ASPECT_NAME}:
-        return f"a {mcp.entityType} has no aspect {mcp.aspectName}"
-    if not mcp.validate():
-        return f"the value does not fit DataHub's model of {mcp.aspectName}"
+def _fault(proposal: Proposal) -> str | None:
+    change = proposal.change
+    if change.aspectName not in _aspects_of(change.entityType):
+        return f"a {change.entityType} has no aspect {change.aspectName}"
+    try:
+        proposal.mcp  # noqa: B018 - it is checked while it is written out
+    except AvroException:
+        return f"the value does not fit DataHub's model of {change.aspectName}"
     return None
+
+
+@cache
+def _aspects_of(entity_type: str) -> frozenset[str]:
+    key = m.KEY_ASPECTS[entity_type]
+    return frozenset({*key.ASPECT_INFO["entityAspects"], key.ASPECT_NAME})

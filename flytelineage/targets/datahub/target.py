@@ -434,6 +434,15 @@ class DataHubTarget(Target):
         history = History(urns, cast(Any, self.run_history), cast(Any, self.error_text))
         return Conversion(describer, history, self.datasets_only)
 
+    def _urns(self) -> Urns:
+        return Urns(
+            platform=self.platform,
+            instance=self.platform_instance,
+            env=self.env,
+            spellings={name: Spelling.of(given) for name, given in self.platform_map.items()},
+            domain_envs={domain: fabric_of(env) for domain, env in self.domain_envs.items()},
+        )
+
     def _introduction(self, platform: Proposal) -> list[Proposal]:
         """What the platform is called, unless that was told or is not wanted."""
         # A platform of another name is somebody else's, who described it.
