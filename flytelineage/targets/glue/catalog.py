@@ -6,7 +6,7 @@ an error: the caller looks again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import boto3
@@ -51,6 +51,9 @@ PASSING = frozenset({
     "ResourceNotReadyException", "FederationSourceRetryableException",
 })  # fmt: skip
 """Codes after which the same call may succeed later."""
+
+_DELETED_AT_ONCE = 25
+"""Partitions; Glue takes no more."""
 
 UNUSABLE = (
     CredentialRetrievalError,
@@ -184,10 +187,24 @@ class Catalog:
         )
         return updated is not None
 
-    def delete_partition(self, database: str, table: str, value: str) -> None:
-        """Delete a partition, unless somebody was faster; its data stays."""
-        where = {"DatabaseName": database, "TableName": table}
-        self._call("delete_partition", **where, PartitionValues=[value])
+    def delete_partitions(self, database: str, table: str, values: Sequence[str]) -> None:
+        """Delete partitions; those that are gone are no error, and their data stays."""
+        for start in range(0, len(values), _DELETED_AT_ONCE):
+            some = values[start : start + _DELETED_AT_ONCE]
+            answer = self._call(
+                "batch_delete_partition",
+                DatabaseName=database,
+                TableName=table,
+                PartitionsToDelete=[{"Values": [value]} for value in some],
+            )
+            for each in (answer or {}).get("Errors", ()):
+                code, message = (
+                    each["ErrorDetail"]["ErrorCode"],
+                    each["ErrorDetail"].get("ErrorMessage", ""),
+                )
+                if code not in _SURPRISES:
+                    exc = ClientError({"Error": {"Code": code, "Message": message}}, "")
+                    raise _translated(exc, "batch_delete_partition")
 
     # ----------------------------------------------------------------- databases
 

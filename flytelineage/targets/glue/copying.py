@@ -16,14 +16,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 
-from flytelineage.entities import Storage, Value
+from flytelineage.entities import Value
 from flytelineage.errors import PermanentTargetError, TransientTargetError
 from flytelineage.targets.glue.crew import Crew
-from flytelineage.targets.glue.s3 import MULTIPART_BYTES, Changed, Object, ObjectStore, Place
+from flytelineage.targets.glue.places import Place
+from flytelineage.targets.glue.s3 import MULTIPART_BYTES, Changed, Object, ObjectStore
 from flytelineage.targets.glue.text import fingerprint
 
 _ROUNDS = 3
 """How often data is listed again that changed while it was copied."""
+
+
+class Missing(PermanentTargetError):
+    """There is nothing to copy."""
+
 
 _NOTES = "_flytelineage/"
 _CHECKSUMS = (
@@ -66,64 +72,29 @@ class Bounds:
     concurrency: int
 
 
-def source_of(storage: Storage) -> Place | None:
-    """What is to be copied: a folder or one object; `None` when that is not known.
-
-    Of a path of which nobody looked whether it is a folder, only the random folder that
-    Flyte makes for each output is taken for one: below others there may be more.
-    """
-    match = _S3.fullmatch(storage.uri)
-    if match is None:
-        return None
-    bucket, path = match[1], match[2].rstrip("/")
-    folder = storage.folder or storage.uri.endswith("/")
-    if folder or (storage.folder is None and _RANDOM.fullmatch(path.rpartition("/")[2])):
-        return Place(bucket, f"{path}/") if path else None
-    return Place(bucket, path) if storage.folder is False else None
-
-
-_S3 = re.compile(r"s3[an]?://([^/]+)/(.*)")
-_RANDOM = re.compile(r"[0-9a-f]{32}")
-
-
-def conflict(root: Place, source: Place) -> str | None:
-    """Why data must not be copied from here to below there; `None` when it may."""
-    if root.bucket != source.bucket:
-        return None
-    if not root.key:
-        return "the copies would lie between the data: name a folder in its bucket, or another"
-    if source.key.startswith(root.key):
-        return "the data lies where the copies are kept"
-    if source.folder and root.key.startswith(source.key):
-        return "the copies would lie within the data"
-    raw = _RAW.fullmatch(source.key)
-    if raw and root.key.startswith(raw[1]):
-        return "the copies would lie within Flyte's raw output, which is cleared by its own rules"
-    return None
-
-
-_RAW = re.compile(r"(.+/)[a-z0-9]{2}/[^/]+/[0-9a-f]{32}/.*")
-"""Source: flyteplugins ioutils/raw_output_path.go; the first group is the prefix."""
-
-
 class Copier:
     """Makes and removes the copies of tables.
 
     Args:
         store: The calls to S3.
-        root: The folder of all copies.
+        root: The folder of all copies; an attribute, too.
+        bounds: What is copied at most.
         salt: What copies of the same data differ in, such as their key.
     """
 
     def __init__(self, store: ObjectStore, root: Place, bounds: Bounds, *, salt: str = "") -> None:
         self._store = store
-        self._root = root
+        self.root = root
         self._bounds = bounds
         self._salt = salt
 
     def home(self, database: str, table: str) -> Place:
         """The folder of all copies of a table."""
-        return self._root.below(f"{database}/{table}/")
+        return self.root.below(f"{database}/{table}/")
+
+    def check(self) -> None:
+        """Look whether copies can be found at all."""
+        self._store.listed(self.root, ours=True, limit=1)
 
     # --------------------------------------------------------------------- making
 
@@ -167,7 +138,7 @@ class Copier:
         objects = self._store.listed(source, ours=False, limit=bounds.objects).objects
         size = sum(each.size for each in objects.values())
         if not objects:
-            raise PermanentTargetError(f"S3: nothing lies at {source} any more")
+            raise Missing(f"S3: nothing lies at {source} any more")
         if bounds.objects and len(objects) > bounds.objects:
             raise PermanentTargetError(
                 f"S3: {source} has more than {bounds.objects} objects: raise "

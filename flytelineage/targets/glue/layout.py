@@ -78,15 +78,10 @@ def is_older(theirs: Mapping[str, Any], wanted: Wanted) -> bool:
     return bool(parameters.get(AS_OF, "") > wanted.parameters.get(AS_OF, "9"))
 
 
-def is_newer(theirs: Mapping[str, Any], wanted: Wanted) -> bool:
-    """Whether the table was told older data only, which it must not take for the newest."""
-    parameters = theirs.get("Parameters") or {}
-    return bool(parameters.get(AS_OF, "") < wanted.parameters.get(AS_OF, ""))
-
-
-def empty(wanted: Wanted) -> dict[str, Any]:
-    """What a new table starts from."""
-    return {"PartitionKeys": PARTITION_KEYS}
+def is_newer(table: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether a table says that it is of newer data than Glue's, if nothing else."""
+    ours, known = ((each.get("Parameters") or {}).get(AS_OF, "") for each in (table, theirs))
+    return bool(ours > known)
 
 
 def of_table(wanted: Wanted, theirs: Mapping[str, Any], common: str) -> Wanted:
@@ -103,16 +98,18 @@ def of_table(wanted: Wanted, theirs: Mapping[str, Any], common: str) -> Wanted:
     return replace(wanted, location=location, parameters=parameters, outdated=True)
 
 
-def partition(table: TableInput) -> PartitionInput:
-    """The partition that a table of one execution's data alone would be.
+def partition(alone: TableInput, table: TableInput) -> PartitionInput:
+    """The partition of one execution's data.
 
     Args:
-        table: Such a table; its columns are without the partition key.
+        alone: The table that this data alone would have.
+        table: The table; its columns serve where those of the data are not known.
     """
-    parameters = table["Parameters"]
+    parameters = alone["Parameters"]
+    columns = {"Columns": table["StorageDescriptor"].get("Columns", [])}
     return {
         "Values": [parameters[EXECUTION]],
-        "StorageDescriptor": table["StorageDescriptor"],
+        "StorageDescriptor": {**columns, **alone["StorageDescriptor"]},
         "Parameters": {key: parameters[key] for key in _TOLD if key in parameters},
     }
 

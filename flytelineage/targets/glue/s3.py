@@ -26,6 +26,7 @@ from flytelineage.errors import (
 )
 from flytelineage.targets.glue.catalog import DENIED, PASSING, UNUSABLE
 from flytelineage.targets.glue.crew import Crew
+from flytelineage.targets.glue.places import Place
 
 MULTIPART_BYTES = 5 << 30
 """An object larger than this is copied in parts: S3 copies no more in one request."""
@@ -41,31 +42,6 @@ _PAGE = 1000
 
 class Changed(Exception):
     """The data is not what it was when it was listed."""
-
-
-class Place(NamedTuple):
-    """An object, or the folder of all whose keys begin so; a folder's ends in a slash."""
-
-    bucket: str
-    key: str
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
-
-    @classmethod
-    def of(cls, uri: str) -> Place:
-        """Take apart `s3://bucket/key`."""
-        bucket, _, key = uri.partition("://")[2].partition("/")
-        return cls(bucket, key)
-
-    @property
-    def folder(self) -> bool:
-        """Whether it stands for all objects below it."""
-        return self.key.endswith("/") or not self.key
-
-    def below(self, name: str) -> Place:
-        """What a folder holds by this name."""
-        return Place(self.bucket, self.key + name)
 
 
 class Object(NamedTuple):

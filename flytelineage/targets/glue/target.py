@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitError, Unicode, validate
 
-from flytelineage.entities import Dataset, Lineage
+from flytelineage.entities import Dataset, Lineage, Storage
 from flytelineage.errors import (
     ConfigError,
     PermanentTargetError,
@@ -16,11 +20,15 @@ from flytelineage.errors import (
     TransientTargetError,
 )
 from flytelineage.targets import Rejection, Target
-from flytelineage.targets.glue import names, tables
+from flytelineage.targets.glue import layout, names, tables
+from flytelineage.targets.glue.places import Place, source_of
 from flytelineage.targets.glue.tables import Wanted
+from flytelineage.targets.glue.text import moment
 
 if TYPE_CHECKING:
     from flytelineage.targets.glue.catalog import Catalog
+    from flytelineage.targets.glue.depot import Depot
+    from flytelineage.targets.glue.partitions import Partitions
 
 _ROUNDS = 5
 """How often a table is looked at again when somebody else changed it meanwhile."""
@@ -38,13 +46,105 @@ class GlueCatalogTarget(Target):
     keeps = frozenset({"datasets"})
 
     mode = Enum(
-        ["register"],
+        ["register", "copy"],
         default_value="register",
         help="""
-        How data gets into the catalogue. `register` describes it where the task wrote it
-        and copies nothing.
+        How data gets into the catalogue. `register` describes it where the task wrote it and
+        copies nothing. `copy` has S3 copy it to `bucket_path` first, and lets the table point
+        there once the copy is whole. Take it where raw outputs are cleared after some time, or
+        where readers shall have no right to Flyte's bucket.
 
-        Example: c.GlueCatalogTarget.mode = "register"
+        Example: c.GlueCatalogTarget.mode = "copy"
+        """,
+    ).tag(config=True)
+
+    bucket_path = Unicode(
+        "",
+        help="""
+        The folder on S3 below which `mode = "copy"` keeps copies, as
+        `<bucket_path>/<database>/<table>/`. Take one that nobody else writes to, outside of
+        Flyte's raw output. Must be set with that mode; otherwise it has a use only with
+        `layout = "per_execution"`: tables point there while their partitions hold the data.
+
+        Example: c.GlueCatalogTarget.bucket_path = "s3://lake/flyte"
+        """,
+    ).tag(config=True)
+
+    kms_key_arn = Unicode(
+        "",
+        help="""
+        The key with which `mode = "copy"` encrypts copies. Empty is the default of the bucket.
+        Data that was copied before keeps its key until it is copied again.
+
+        Example: c.GlueCatalogTarget.kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/a1b2"
+        """,
+    ).tag(config=True)
+
+    keep_copies_hours = Float(
+        24.0,
+        min=0,
+        help="""
+        Hours for which `mode = "copy"` keeps a copy that the table points at no more: who began
+        to read it must be able to end. It is deleted when a later run moves the table. Make it
+        longer than your longest query, and than copying takes.
+
+        Example: c.GlueCatalogTarget.keep_copies_hours = 72
+        """,
+    ).tag(config=True)
+
+    copy_limit_bytes = Integer(
+        100 << 30,
+        min=0,
+        help="""
+        Bytes of a dataset beyond which `mode = "copy"` refuses it; its table stays as it was.
+        Raise it together with Daemon.lease_seconds. 0 is no bound.
+
+        Example: c.GlueCatalogTarget.copy_limit_bytes = 1_000_000_000_000
+        """,
+    ).tag(config=True)
+
+    copy_limit_objects = Integer(
+        10_000,
+        min=0,
+        help="""
+        Objects of a dataset beyond which `mode = "copy"` refuses it. 0 is no bound.
+
+        Example: c.GlueCatalogTarget.copy_limit_objects = 100_000
+        """,
+    ).tag(config=True)
+
+    copy_concurrency = Integer(
+        8,
+        min=1,
+        max=64,
+        help="""
+        Objects, and parts of large ones, that S3 copies at once for this target.
+
+        Example: c.GlueCatalogTarget.copy_concurrency = 32
+        """,
+    ).tag(config=True)
+
+    layout = Enum(
+        ["latest", "per_execution"],
+        default_value="latest",
+        help="""
+        What a table holds: the data of the `latest` execution, or, `per_execution`, that of
+        all in a partition each, by the key `execution`. Choose before the first table is made:
+        one with the other layout is refused.
+
+        Example: c.GlueCatalogTarget.layout = "per_execution"
+        """,
+    ).tag(config=True)
+
+    keep_partitions = Integer(
+        0,
+        min=0,
+        help="""
+        Partitions that a table has at most with `layout = "per_execution"`; the oldest go. In
+        `mode = "copy"` their copies go too, after `keep_copies_hours`; other data is never
+        deleted. 0 keeps all.
+
+        Example: c.GlueCatalogTarget.keep_partitions = 90
         """,
     ).tag(config=True)
 
@@ -156,6 +256,33 @@ class GlueCatalogTarget(Target):
         """,
     ).tag(config=True)
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.mode == "copy" and not self.bucket_path:
+            raise ConfigError(
+                'GlueCatalogTarget.mode = "copy" needs a place for the copies: set '
+                'GlueCatalogTarget.bucket_path = "s3://bucket/folder"'
+            )
+
+    @property
+    def journal(self) -> bool:  # type: ignore[override]
+        """True with a partition for each execution, whatever newer ones told."""
+        return bool(self.layout == "per_execution")
+
+    @validate("bucket_path")
+    def _on_s3(self, proposal: Any) -> str:
+        path: str = proposal["value"]
+        if path and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)*/?", path):
+            raise TraitError(f"GlueCatalogTarget.bucket_path must be s3://bucket/folder: {path!r}")
+        return path.rstrip("/")
+
+    @validate("kms_key_arn")
+    def _is_arn(self, proposal: Any) -> str:
+        arn: str = proposal["value"]
+        if arn and not re.fullmatch(r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:(key|alias)/.+", arn):
+            raise TraitError(f"GlueCatalogTarget.kms_key_arn is no ARN of a key: {arn!r}")
+        return arn
+
     @validate("table_name")
     def _known_keys(self, proposal: Any) -> str:
         template: str = proposal["value"]
@@ -173,14 +300,58 @@ class GlueCatalogTarget(Target):
         """The boto3 client for Glue, made when it is first needed."""
         from flytelineage.targets.glue.catalog import connect
 
-        region = self.aws_region or getattr(self.parent, "aws_region", "")
-        return connect(region, timeout_seconds=self.timeout_seconds, max_attempts=self.max_attempts)
+        return connect(
+            self._region, timeout_seconds=self.timeout_seconds, max_attempts=self.max_attempts
+        )
+
+    @cached_property
+    def s3(self) -> Any:
+        """The boto3 client for S3 that copies; in `mode = "register"` it is never made."""
+        from flytelineage.targets.glue.s3 import connect
+
+        return connect(
+            self._region,
+            timeout_seconds=self.timeout_seconds,
+            max_attempts=self.max_attempts,
+            connections=self.copy_concurrency,
+        )
+
+    @property
+    def _region(self) -> str:
+        return self.aws_region or getattr(self.parent, "aws_region", "")
 
     @cached_property
     def _catalog(self) -> Catalog:
         from flytelineage.targets.glue.catalog import Catalog
 
         return Catalog(self.client, self.catalog_id)
+
+    @cached_property
+    def _depot(self) -> Depot | None:
+        """Where data is copied to; `None` where it is registered as it lies."""
+        if self.mode != "copy":
+            return None
+        from flytelineage.targets.glue.copying import Bounds, Copier
+        from flytelineage.targets.glue.depot import Depot
+        from flytelineage.targets.glue.s3 import ObjectStore
+
+        bounds = Bounds(self.copy_limit_bytes, self.copy_limit_objects, self.copy_concurrency)
+        store = ObjectStore(self.s3, self.kms_key_arn)
+        root = Place.folder_of(self.bucket_path)
+        copier = Copier(store, root, bounds, salt=self.kms_key_arn)
+        return Depot(copier, timedelta(hours=self.keep_copies_hours), self.log)
+
+    @cached_property
+    def _partitions(self) -> Partitions:
+        from flytelineage.targets.glue.partitions import Partitions
+
+        return Partitions(
+            self._catalog,
+            self._depot,
+            self.bucket_path,
+            keep=self.keep_partitions,
+            archive=self.versioning,
+        )
 
     # ---------------------------------------------------------------------- contract
 
@@ -192,7 +363,7 @@ class GlueCatalogTarget(Target):
             wanted = self._wanted(dataset, origins)
             try:
                 if wanted is not None:
-                    self._register(wanted)
+                    self._register(self._dated(wanted, dataset, lineage))
             except PermanentTargetError as exc:
                 rejections.append(Rejection(entity=dataset.urn, reason=str(exc)))
         return rejections
@@ -207,13 +378,22 @@ class GlueCatalogTarget(Target):
             raise ConfigError(f"GlueCatalogTarget: {exc}") from exc
         if self.db_name and not found and not self.create_database:
             raise ConfigError(f"GlueCatalogTarget: {_no_database(name)}")
+        if self._depot:
+            self._check_depot(self._depot)
+
+    def _check_depot(self, depot: Depot) -> None:
+        try:
+            depot.check()
+        except TargetError as exc:
+            raise ConfigError(f"GlueCatalogTarget: {exc}") from exc
 
     def close(self) -> None:
         """Let go of the connections; they come back when they are needed."""
-        if "client" in self.__dict__:
-            self.client.close()
-        self.__dict__.pop("client", None)
-        self.__dict__.pop("_catalog", None)
+        for name in ("client", "s3"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+        for name in ("_catalog", "_depot", "_partitions"):
+            self.__dict__.pop(name, None)
 
     # ------------------------------------------------------------------------ tables
 
@@ -222,7 +402,8 @@ class GlueCatalogTarget(Target):
         if dataset.storage is None and dataset.schema_ is None:
             return None
         origin = origins.of(dataset)
-        reason = "no task of this lineage wrote it" if origin is None else _hindrance(dataset)
+        place = source_of if self.mode == "copy" else tables.location
+        reason = _hindrance(dataset, place) if origin else "no task of this lineage wrote it"
         if origin is None or reason:
             self.log.debug("%s gets no table: %s", dataset.id, reason)
             return None
@@ -233,6 +414,20 @@ class GlueCatalogTarget(Target):
             database=self.db_name.lower() or names.database_name(origin),
             name=names.table_name(self.table_name, origin),
         )
+
+    def _dated(self, wanted: Wanted, dataset: Dataset, lineage: Lineage) -> Wanted:
+        """With what copies and partitions are told apart by."""
+        if dataset.storage is None or (self.mode, self.layout) == ("register", "latest"):
+            return wanted
+        dated = dict(wanted.parameters)
+        if dataset.as_of:
+            dated[tables.AS_OF] = moment(dataset.as_of)
+        if self.layout == "per_execution" and lineage.execution:
+            # One that recovered the data did not write it, but is the one to describe it.
+            dated.setdefault(tables.EXECUTION, lineage.execution.name)
+        source = source_of(dataset.storage) if self.mode == "copy" else None
+        location = str(source) if source else wanted.location
+        return replace(wanted, location=location, parameters=dated)
 
     def _register(self, wanted: Wanted) -> None:
         """Create or update the table, unless it says all this already."""
@@ -265,21 +460,37 @@ class GlueCatalogTarget(Target):
             self.log.debug("%s gets no table yet: not all is known", wanted.dataset)
             return True
         self._ensure_database(wanted.database)
-        table = tables.merged({}, wanted, name)
         self._warn_of_columns(wanted)
-        return self._catalog.create_table(wanted.database, table)
+        if self.layout == "per_execution":
+            return self._partitions.add(wanted, name, None)
+        wanted = self._stocked(wanted, name, {})
+        return self._catalog.create_table(wanted.database, tables.merged({}, wanted, name))
 
     def _update(self, wanted: Wanted, name: str, theirs: dict[str, Any]) -> bool:
         reason = tables.protection(theirs, adopt=self.adopt_existing)
+        reason = reason or layout.refusal(theirs, self.layout)
         if reason is not None:
             raise PermanentTargetError(f"Glue: {wanted.database}.{name} is left alone: {reason}")
+        if self.layout == "per_execution":
+            return self._partitions.add(wanted, name, theirs)
+        if layout.is_older(theirs, wanted):
+            return True  # another process was faster with newer data
+        wanted = self._stocked(wanted, name, theirs)
         table = tables.merged(theirs, wanted, name)
         if not tables.changed(theirs, table):
             return True
         self._warn_of_columns(wanted)
-        return self._catalog.update_table(
-            wanted.database, table, theirs.get("VersionId"), archive=self.versioning
+        version = theirs.get("VersionId")
+        updated = self._catalog.update_table(
+            wanted.database, table, version, archive=self.versioning
         )
+        if updated and self._depot:
+            self._depot.clear(wanted.database, name, table)
+        return updated
+
+    def _stocked(self, wanted: Wanted, name: str, theirs: dict[str, Any]) -> Wanted:
+        """The same, of a copy of the data where there is to be one."""
+        return self._depot.stocked(wanted, name, theirs, theirs) if self._depot else wanted
 
     def _ensure_database(self, name: str) -> None:
         if self._catalog.has_database(name):
@@ -294,12 +505,17 @@ class GlueCatalogTarget(Target):
             self.log.warning("%s: Athena has no type for %s", wanted.dataset, left_out)
 
 
-def _hindrance(dataset: Dataset) -> str | None:
-    """Why the data cannot be a table where it lies; `None` when it can."""
+def _hindrance(dataset: Dataset, place: Callable[[Storage], Any]) -> str | None:
+    """Why the data cannot be a table; `None` when it can.
+
+    Args:
+        dataset: The data.
+        place: Where the table would point, or what would be copied; nothing if it cannot.
+    """
     storage = dataset.storage
     if storage and storage.format not in ("parquet", None):
         return f"its format is {storage.format}"
-    if storage and tables.location(storage) is None:
+    if storage and place(storage) is None:
         return f"{storage.uri} is no folder of its own on S3"
     return None
 
