@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flytelineage.entities import DataType, Field, Schema, TypeKind
-from flytelineage.targets.glue.types import Columns, athena_type, columns
+from flytelineage.targets.glue.formats import CSV, JSON, PARQUET, Format, serde
+from flytelineage.targets.glue.types import Columns, athena_type, columns, names_in_files
 
 
 def field(kind: str, *children: Field, name: str = "c", **type_: Any) -> Field:
@@ -120,13 +121,31 @@ def test_name_that_would_break_a_list_of_names() -> None:
 
 
 def test_long_texts_are_cut() -> None:
-    """Lengths are bytes, and no character is cut through."""
+    """Lengths are bytes, no character is cut through, and what was cut is named."""
     long = Field(name="é" * 600, type=DataType(kind="int"), description="ü" * 200)
 
-    (column,) = columns(Schema(fields=(long,))).columns
+    found = columns(Schema(fields=(long,)))
 
+    (column,) = found.columns
     assert column["Name"] == "é" * 512
     assert column["Comment"] == "ü" * 127
+    assert found.cut == (
+        f"the name of column '{'é' * 80}...' is cut to 1024 bytes",
+        f"the comment of column '{'é' * 80}...' is cut to 255 bytes",
+    )
+
+
+def test_control_characters_are_named() -> None:
+    """Glue takes none; of line breaks nobody has to be told."""
+    fields = [
+        Field(name="a", type=DataType(kind="int"), description="a bell\a"),
+        Field(name="b", type=DataType(kind="int"), description="two\nlines"),
+    ]
+
+    found = columns(Schema(fields=tuple(fields)))
+
+    assert [column["Comment"] for column in found.columns] == ["a bell", "two lines"]
+    assert found.cut == ("the comment of column 'a' loses its control characters",)
 
 
 def test_long_names_stay_distinct() -> None:
@@ -145,6 +164,101 @@ def test_too_long_type_is_left_out() -> None:
 
     assert names_of(found) == ["c"]
     assert found.left_out == ["wide"]
+
+
+class TestText:
+    """Files of text hold other things than their columns' types say."""
+
+    @pytest.mark.parametrize("kind", get_args(TypeKind))
+    def test_csv(self, kind: str) -> None:
+        """Every column is text, so that none is missing: they are found by their place."""
+        found = columns(Schema(fields=(field(kind),)), CSV)
+
+        assert [column["Type"] for column in found.columns] == ["string"]
+        assert found.left_out == []
+
+    def test_comment_says_what_the_text_is(self) -> None:
+        """Whoever casts it knows to what; people's own words come first."""
+        described = Field(name="d", type=DataType(kind="date"), description="Day of the order")
+
+        found = columns(Schema(fields=(field("int", name="n"), STRING, described)), CSV)
+
+        assert [column.get("Comment") for column in found.columns] == [
+            "int, read as text", None, "Day of the order",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("given_field", "expected"),
+        [
+            (field("int", bits=32), "int"),
+            (field("float", bits=64), "double"),
+            (field("bool"), "boolean"),
+            (field("decimal", precision=10, scale=2), "decimal(10,2)"),
+            (field("date"), "string"),
+            (field("timestamp", unit="ns"), "string"),
+            (field("time"), "string"),
+            (field("binary"), "string"),
+            (field("list", field("timestamp")), "array<string>"),
+            (field("map", STRING, field("int", bits=64)), "map<string,bigint>"),
+            (field("struct", field("date", name="d")), "struct<d:string>"),
+            (UNION, "string"),
+            (field("struct"), "string"),
+            (field("map", field("list", STRING), STRING), "string"),
+        ],
+    )
+    def test_json(self, given_field: Field, expected: str) -> None:
+        """What JSON has no type for is text; nothing is left out."""
+        found = columns(Schema(fields=(given_field,)), JSON)
+
+        assert [column["Type"] for column in found.columns] == [expected]
+        assert found.left_out == []
+
+    def test_keys_of_json(self) -> None:
+        """A key that no column can be named after is looked up for it, in a struct as well."""
+        inner = field("struct", field("int", name="b-c"), name="Outer")
+        schema = Schema(fields=(field("int", name="a:b"), inner, field("int", name="Id")))
+
+        reader = serde({}, JSON, names_in_files(schema, columns(schema, JSON)))
+
+        assert reader["Parameters"] == {"mapping.a_b": "a:b", "mapping.b_c": "b-c"}
+
+    def test_keys_of_json_that_differ_in_case_only(self) -> None:
+        """Case counts then, for all of them."""
+        schema = Schema(fields=(field("int", name="id"), field("int", name="ID")))
+
+        reader = serde({}, JSON, names_in_files(schema, columns(schema, JSON)))
+
+        assert reader["Parameters"] == {
+            "case.insensitive": "false",
+            "mapping.id": "id",
+            "mapping.id_2": "ID",
+        }
+
+
+class TestReaders:
+    """What reads the files, beside what people set of it."""
+
+    @pytest.mark.parametrize("format", [PARQUET, CSV])
+    def test_options_that_people_set(self, format: Format) -> None:
+        """Of the same reader they stay."""
+        theirs = serde({}, format, {})
+        theirs["Parameters"] |= {"separatorChar": ";", "own": "1"}
+
+        again = serde(theirs, format, {})
+
+        assert again == theirs
+
+    def test_another_reader(self) -> None:
+        """What was said to another reader means nothing to this one."""
+        reader = serde(serde({"Name": "x"}, CSV, {}), PARQUET, {})
+
+        assert reader == serde({}, PARQUET, {})
+
+    def test_keys_of_an_older_schema(self) -> None:
+        """They go."""
+        theirs = serde({}, JSON, {"a_b": "a:b"})
+
+        assert serde(theirs, JSON, {"a": "a"})["Parameters"] == {}
 
 
 numbers = st.none() | st.integers(-(10**6), 10**6)

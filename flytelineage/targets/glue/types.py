@@ -2,7 +2,7 @@
 
 A column degrades by itself: what has no type in Athena gets the nearest one that can be
 read, or is left out. It never costs the table. The types fit what is physically in the
-Parquet file, since data that is registered where it lies is not rewritten.
+files and what the reader of their format makes of it, since data is never rewritten.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from flytelineage.entities import Field, Schema
-from flytelineage.targets.glue.text import fingerprint, fitting
+from flytelineage.targets.glue.formats import PARQUET, Format
+from flytelineage.targets.glue.text import Fitter, fingerprint, fitting
 
 Column = dict[str, Any]
 """A column in Glue's own form: Name, Type, Comment, Parameters."""
@@ -22,7 +23,7 @@ ORIGINAL_NAME = "flytelineage.name"
 OUR_COMMENT = "flytelineage.comment"
 """Column parameter: fingerprint of the comment we wrote, so that people's are kept."""
 
-_NAME_BYTES, _TYPE_BYTES, _COMMENT_BYTES = 1024, 131_072, 255
+_NAME_BYTES, _TYPE_BYTES, _COMMENT_BYTES, _PARAMETER_BYTES = 1024, 131_072, 255, 512_000
 _MAX_PRECISION = 38
 
 
@@ -31,38 +32,64 @@ class Columns(NamedTuple):
 
     Attributes:
         left_out: Names of columns that no type of Athena can read.
+        cut: What of them Glue does not take, one phrase each.
     """
 
     columns: list[Column]
     left_out: list[str]
+    cut: tuple[str, ...] = ()
 
 
-def columns(schema: Schema) -> Columns:
+def columns(schema: Schema, format: Format = PARQUET) -> Columns:
     """The columns of a schema in their own order."""
     kept: list[tuple[Field, str]] = []
     left_out: list[str] = []
     for field in schema.fields:
-        spelt = athena_type(field)
-        if spelt and len(spelt.encode()) <= _TYPE_BYTES:
+        spelt = _type_that_fits(field, format)
+        if spelt:
             kept.append((field, spelt))
         else:
             left_out.append(field.name)
-    names = _distinct(_column_name(field.name) for field, _ in kept)
-    return Columns(
-        [_column(field, name, spelt) for (field, spelt), name in zip(kept, names, strict=True)],
-        left_out,
-    )
+    fit = Fitter()
+    names = _distinct(_column_name(field.name, fit) for field, _ in kept)
+    found = [
+        _column(field, name, spelt, fit) for (field, spelt), name in zip(kept, names, strict=True)
+    ]
+    return Columns(found, left_out, tuple(fit.cut))
 
 
-def _column(field: Field, name: str, spelt: str) -> Column:
+def names_in_files(schema: Schema, found: Columns) -> dict[str, str]:
+    """Names in the files by column and member; of a schema of which no column was left out."""
+    names = {
+        column["Name"]: field.name
+        for column, field in zip(found.columns, schema.fields, strict=True)
+    }
+    for field in schema.fields:
+        _name_members(field, names)
+    return names
+
+
+def _name_members(field: Field, names: dict[str, str]) -> None:
+    for child, name in zip(field.children, _member_names(field.children), strict=True):
+        if field.type.kind == "struct":
+            names.setdefault(name, child.name)
+        _name_members(child, names)
+
+
+def _type_that_fits(field: Field, format: Format) -> str | None:
+    spelt = athena_type(field, format.as_text)
+    if spelt and len(spelt.encode()) <= _TYPE_BYTES:
+        return spelt
+    return "string" if format.any_as_text else None
+
+
+def _column(field: Field, name: str, spelt: str, fit: Fitter) -> Column:
     column: Column = {"Name": name, "Type": spelt}
     parameters = {}
-    comment = field.description
-    if name != field.name.lower():
-        comment = comment or f"{field.name} in the file"
     if name != field.name:
-        parameters[ORIGINAL_NAME] = fitting(field.name, 512_000)
-    if comment := fitting(comment or "", _COMMENT_BYTES):
+        parameters[ORIGINAL_NAME] = fitting(field.name, _PARAMETER_BYTES)
+    comment = field.description or _remark(field, name, spelt)
+    if comment := fit(f"the comment of column {_shown(field.name)}", comment, _COMMENT_BYTES):
         column["Comment"] = comment
         parameters[OUR_COMMENT] = fingerprint(comment)
     if parameters:
@@ -70,14 +97,29 @@ def _column(field: Field, name: str, spelt: str) -> Column:
     return column
 
 
-def _column_name(name: str) -> str:
+def _remark(field: Field, name: str, spelt: str) -> str:
+    """How the column differs from what is in the files, where that is not said otherwise."""
+    if name != field.name.lower():
+        return f"{field.name} in the file"
+    if spelt == "string" and field.type.kind not in ("string", "null", "unknown"):
+        return f"{field.type.kind}, read as text"
+    return ""
+
+
+def _shown(name: str) -> str:
+    """A name that may be of any length, in a message."""
+    return repr(name if len(name) <= 80 else f"{name[:80]}...")
+
+
+def _column_name(name: str, fit: Fitter) -> str:
     """The name in the file, in lower case.
 
     Nothing more is cleaned: Parquet is read by column name without regard to case, so
     a column with any other name would read as NULL. Commas, colons and the like are the
     exception, because they cut the list of names that Hive readers are given.
     """
-    return fitting(re.sub(r"[,:;`]", "_", name.lower()), _NAME_BYTES) or "_"
+    lower = re.sub(r"[,:;`]", "_", name.lower())
+    return fit(f"the name of column {_shown(name)}", lower, _NAME_BYTES) or "_"
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -98,16 +140,23 @@ def _distinct(names: Iterable[str]) -> list[str]:
 # -------------------------------------------------------------------------- types
 
 
-def athena_type(field: Field) -> str | None:
-    """The type that reads what the file holds; `None` when there is none."""
+def athena_type(field: Field, as_text: frozenset[str] = PARQUET.as_text) -> str | None:
+    """The type that reads what the file holds; `None` when there is none.
+
+    Args:
+        field: The column, or a part of one.
+        as_text: Kinds that the format's reader gives as text.
+    """
     kind = field.type.kind
-    return _SIMPLE.get(kind) or _BUILT[kind](field)
+    if kind in as_text:
+        return "string"
+    if kind in _NESTED:
+        return _NESTED[kind](field, as_text)
+    return _SIMPLE.get(kind) or _SIZED[kind](field)
 
 
 _SIMPLE = {
-    "null": "string",
     "bool": "boolean",
-    "string": "string",
     "binary": "binary",
     "date": "date",
     "timestamp": "timestamp",
@@ -116,7 +165,6 @@ _SIMPLE = {
     "duration": "bigint",
     # Twelve bytes: months, days and milliseconds.
     "interval": "binary",
-    "unknown": "string",
 }
 
 
@@ -147,42 +195,44 @@ def _decimal(field: Field) -> str:
     return f"decimal({precision},{min(scale, precision)})"
 
 
-def _list(field: Field) -> str | None:
-    item = athena_type(field.children[0]) if field.children else "string"
+def _list(field: Field, as_text: frozenset[str]) -> str | None:
+    item = athena_type(field.children[0], as_text) if field.children else "string"
     return item and f"array<{item}>"
 
 
-def _map(field: Field) -> str | None:
+def _map(field: Field, as_text: frozenset[str]) -> str | None:
     """Keys must be simple in Athena; any other map cannot be read."""
     if len(field.children) < 2:
         return "map<string,string>"
-    key, value = (athena_type(child) for child in field.children[:2])
+    key, value = (athena_type(child, as_text) for child in field.children[:2])
     return f"map<{key},{value}>" if key and value and "<" not in key else None
 
 
-def _struct(field: Field) -> str | None:
+def _struct(field: Field, as_text: frozenset[str]) -> str | None:
     """The members that can be read; a struct of none of them cannot be either."""
-    typed = [(child.name, athena_type(child)) for child in field.children]
-    readable = [(name, spelt) for name, spelt in typed if spelt]
-    names = _distinct(_member_name(name) for name, _ in readable)
+    typed = [(child, athena_type(child, as_text)) for child in field.children]
+    readable = [(child, spelt) for child, spelt in typed if spelt]
+    names = _member_names(child for child, _ in readable)
     members = (f"{name}:{spelt}" for name, (_, spelt) in zip(names, readable, strict=True))
     return f"struct<{','.join(members)}>" if readable else None
 
 
-def _member_name(name: str) -> str:
+def _member_names(members: Iterable[Field]) -> list[str]:
     """Members are not quoted in a type: a foreign character would break all of it."""
-    return re.sub(r"\W", "_", name.lower()) or "_"
+    return _distinct(re.sub(r"\W", "_", member.name.lower()) or "_" for member in members)
 
 
-def _unreadable(field: Field) -> None:
+def _unreadable(field: Field, as_text: frozenset[str]) -> None:
     return None
 
 
-_BUILT: dict[str, Callable[[Field], str | None]] = {
+_SIZED: dict[str, Callable[[Field], str]] = {
     "int": _int,
     "uint": _uint,
     "float": _float,
     "decimal": _decimal,
+}
+_NESTED: dict[str, Callable[[Field, frozenset[str]], str | None]] = {
     "list": _list,
     "map": _map,
     "struct": _struct,
