@@ -7,6 +7,7 @@ answer is there no more, edges and whole tasks, is put in.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from flytelineage.entities import (
     Run,
     Task,
     TaskList,
+    Value,
     digest,
 )
 from flytelineage.store import Claim, SeenEdges
@@ -196,8 +198,20 @@ def _stamp(entity: Entity, lineage: Lineage) -> datetime:
 
 
 def _digest(entity: Entity, aspect: str, value: Any) -> str:
-    text = value if isinstance(value, str) else digest(value)
+    """A hash of what is said: equal is not told again.
+
+    A task's link leads to its newest logs, so it is another one after each run: no news.
+    """
+    if isinstance(entity, Task) and aspect == "properties":
+        value = value.model_copy(update={"url": None})
+    text = value if isinstance(value, str) else _digest_of(value)
     # Counts are those of the data that lies there: of other data they are news.
     if isinstance(entity, Dataset) and aspect == "profile" and entity.storage:
         text += digest(entity.storage)
     return text
+
+
+def _digest_of(value: Any) -> str:
+    if isinstance(value, Value):
+        return digest(value)
+    return json.dumps(dict(sorted(value.items())))  # structured properties

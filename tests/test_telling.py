@@ -98,6 +98,26 @@ def test_what_a_target_does_not_keep_is_told_whole() -> None:
     assert left.datasets == ()
 
 
+def test_newer_logs_of_a_task_are_no_news() -> None:
+    """Its link leads to the logs of the last run; all else would be told again with it."""
+
+    def claim(**properties: Any) -> str:
+        one = Task(pipeline=PIPELINE, name="load", properties=Properties(**properties))
+        (found,) = claims_of(of_tasks(one))
+        return found.digest
+
+    assert claim(name="load", url="https://logs/1") == claim(name="load", url="https://logs/2")
+    assert claim(name="load") != claim(name="other")
+
+
+def test_what_transforms_set_is_claimed() -> None:
+    """Structured properties in any order are the same."""
+    one = Dataset(platform="s3", name="x", structured={"a": "1", "b": "2"}, domain_name="sales")
+    two = Dataset(platform="s3", name="x", structured={"b": "2", "a": "1"}, domain_name="sales")
+
+    assert claims_of(of_tasks(datasets=(one,))) == claims_of(of_tasks(datasets=(two,)))
+
+
 # -------------------------------------------------------- what is there no more
 
 DATA = (Evidence.DATA,)
