@@ -124,6 +124,7 @@ class Runs:
                 "ended_at": run.ended_at or node.ended_at,
                 "error": run.error or node.error,
                 "cache_status": node.cache_status or None,
+                "custom": _origin(node) if self.flow.fetched(node) else None,
                 "upstream": tuple(self.ids[id] for id in upstream) if self.succeeded else (),
                 "inputs": _ids(self.flow.reads.get(node.id, ())) if self.succeeded else (),
                 "outputs": _ids(self.flow.writes.get(node.id, ())) if self.succeeded else (),
@@ -144,6 +145,14 @@ def _custom(facts: Facts) -> dict[str, str]:
         "scheduled_at": scheduled.isoformat() if scheduled else "",
         "reference_execution": str(answer.reference) if answer and answer.reference else "",
     }
+
+
+def _origin(node: NodeFacts) -> dict[str, str] | None:
+    """Where the outputs of a node are from that did not run itself."""
+    if node.origin is None:
+        return None
+    execution, name = node.origin
+    return {"cached_from": f"{execution}/{name}"}
 
 
 def _launched_by(facts: Facts) -> RunId | None:

@@ -269,6 +269,16 @@ def test_a_cache_hit_keeps_its_edges():
     assert built.written == {}
 
 
+def test_the_run_of_a_cache_hit_says_where_its_outputs_are_from():
+    """One that ran itself says nothing of the kind."""
+    built = build(
+        facts(cached(), node("n1", "use", end=20)), {"n1": holds(df=OLD)}, {"n0": holds(o0=OLD)}
+    )
+
+    custom = {run.node: run.custom for run in built.lineage.runs if run.node}
+    assert custom == {"n0": {"cached_from": f"{OTHER}/n0"}, "n1": None}
+
+
 def test_what_was_recovered_is_described():
     """The execution that wrote it failed, and so told nothing of its data."""
     name = DatasetId(platform="flyte", name="shop.production.app.etl.app.etl.load.o0")

@@ -162,14 +162,6 @@ class _Story:
             if task.io and task.io.columns
         }
 
-    @cached_property
-    def _all_columns(self) -> Mapping[DatasetId, DatasetFacet]:
-        """What columns are made of, whichever task shows it."""
-        if len(self._columns) <= 1:
-            return next(iter(self._columns.values()), {})
-        ios = [task.io for task in self.graph.tasks.values() if task.io]
-        return self.facets.columns(edge for io in ios for edge in io.columns)
-
     # ----------------------------------------------------------- without any run
 
     def _datasets_alone(self) -> Iterator[Message]:
@@ -233,7 +225,8 @@ class _Story:
 
     def _start(self, run: Run, begun: _Begun) -> Iterator[Message]:
         if self.graph.state(run) or (self.emit_running and run.started_at):
-            yield Message(run.urn, self._event(run, "START", self.graph.began(run), begun.all))
+            event = self._event(run, "START", self.graph.began(run), begun.all, {})
+            yield Message(run.urn, event)
 
     def _end(self, run: Run, begun: _Begun) -> Iterator[Message]:
         state = self.graph.state(run)
@@ -242,33 +235,41 @@ class _Story:
         facets = {**begun.others, **self.facets.ended(run, begun.execution)}
         if dependencies := self.facets.dependencies(self.graph.upstream(run)):
             facets["jobDependencies"] = dependencies
-        io, columns = self.graph.io(run), self._columns_of(run)
+        io = self.graph.io(run)
+        columns = self._columns_of(run, io)
         explained = self._explain(io)
         alone = self._too_large(explained, columns)
         for id in alone:
             yield self._dataset_alone(id, columns)
         told = explained.difference(alone)
-        event = self._event(run, state, self.graph.ended(run), facets)
+        edges = self.facets.true_edges(self.graph.edges) if run.node is None else {}
+        event = self._event(run, state, self.graph.ended(run), facets, edges)
         event.inputs = [self._input(id, told) for id in io.inputs]
         event.outputs = [self._output(run, id, told, columns) for id in io.outputs]
-        if run.node is None and state == "COMPLETE" and event.job.facets is not None:
-            event.job.facets.update(self.facets.true_edges(self.graph.edges))
         yield Message(run.urn, event)
 
-    def _event(self, run: Run, state: str, at: datetime, facets: RunFacets) -> RunEvent:
+    def _event(
+        self, run: Run, state: str, at: datetime, facets: RunFacets, of_job: JobFacets
+    ) -> RunEvent:
         name, about = self._job(_job_id(run))
         return RunEvent(
             eventTime=stamp(at),
             producer=PRODUCER,
             eventType=RunState(state),
             run=event_v2.Run(run_id(run.id), facets={**facets}),
-            job=Job(*name, facets={**about}),
+            job=Job(*name, facets={**about, **of_job}),
         )
 
     # -------------------------------------------------- what runs read and wrote
 
-    def _columns_of(self, run: Run) -> Mapping[DatasetId, DatasetFacet]:
-        return self._columns.get(run.task, {}) if run.task else self._all_columns
+    def _columns_of(self, run: Run, io: Io) -> Mapping[DatasetId, DatasetFacet]:
+        """What the columns of a run's outputs are made of; of an execution's by any task."""
+        if run.task:
+            return self._columns.get(run.task, {})
+        written = set(io.outputs) if self._columns else set()
+        ios = [task.io for task in self.graph.tasks.values() if task.io and written]
+        edges = (edge for each in ios for edge in each.columns if edge.dataset in written)
+        return self.facets.columns(edges)
 
     def _explain(self, io: Io) -> set[DatasetId]:
         """What is described in a run's event, and not only named.

@@ -386,22 +386,22 @@ def _about_job(known: Pipeline | Task) -> Iterator[tuple[str, JobFacet]]:
     if tags := list(_tags(known)):
         fields = [tags_job.TagsJobFacetFields(key, value, "FLYTE") for key, value in tags]
         yield "tags", tags_job.TagsJobFacet(fields, producer=PRODUCER)
+    if known.version and known.version.source:
+        yield (
+            "sourceCodeLocation",
+            source_code_location_job.SourceCodeLocationJobFacet(
+                "git",
+                address(known.version.source),
+                version=known.version.version,
+                producer=PRODUCER,
+            ),
+        )
 
 
 def _logic(logic: Logic, task: Task) -> Iterator[tuple[str, JobFacet]]:
     if logic.sql:
         sql, dialect = _cut(logic.sql, MAX_SQL_BYTES), _DIALECTS.get(task.kind or "")
         yield "sql", sql_job.SQLJobFacet(sql, dialect, producer=PRODUCER)
-    if logic.source:
-        yield (
-            "sourceCodeLocation",
-            source_code_location_job.SourceCodeLocationJobFacet(
-                "git",
-                address(logic.source),
-                version=task.version.version if task.version else None,
-                producer=PRODUCER,
-            ),
-        )
 
 
 def _parent(id: RunId) -> dict[str, str]:

@@ -52,6 +52,8 @@ class Names:
     template: str = NAMESPACE
     admin_host: str = ""
     namespaces: Mapping[str, str] = field(default_factory=dict)
+    # Column lineage names one dataset hundreds of times.
+    _spelled: dict[DatasetId, Name] = field(default_factory=dict, repr=False, compare=False)
 
     def job(self, id: PipelineId | TaskId) -> Name:
         """The job of a pipeline, or of a task in it."""
@@ -61,6 +63,11 @@ class Names:
 
     def dataset(self, id: DatasetId) -> Name:
         """The dataset."""
+        if id not in self._spelled:
+            self._spelled[id] = self._dataset(id)
+        return self._spelled[id]
+
+    def _dataset(self, id: DatasetId) -> Name:
         if id.platform == FLYTE:
             return Name(self._flyte(*_owner(id.name), id.instance), id.name)
         mapped = self.namespaces.get(f"{id.platform}:{id.instance}") if id.instance else None
