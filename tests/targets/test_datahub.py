@@ -16,6 +16,8 @@ from traitlets import TraitError
 from flytelineage.entities import (
     IO,
     ColumnEdge,
+    Copies,
+    Copy,
     Dataset,
     DatasetId,
     DataType,
@@ -42,6 +44,7 @@ from flytelineage.entities import (
     Task,
     TaskEdge,
     TaskId,
+    Terms,
     Version,
 )
 from flytelineage.errors import ConfigError
@@ -113,7 +116,7 @@ def lineage(**changes: Any) -> Lineage:
                 LOAD,
                 as_of=NOW,
                 properties=Properties(name="load"),
-                version=Version(version="v1"),
+                version=Version(version="v1", source="https://git/etl"),
                 kind="python-task",
                 io=READS_BUCKET,
                 logic=Logic(sql="SELECT 1", image="etl:1"),
@@ -201,6 +204,38 @@ def test_a_pipeline_is_described(gms: GmsDouble) -> None:
     ]
 
 
+def test_a_version_says_when_it_was_registered(gms: GmsDouble) -> None:
+    """Of pipelines and tasks; it stays where later only the properties are told."""
+    registered = {"version": Version(version="v1", registered_at=NOW - timedelta(days=2))}
+    stamp = {"time": MILLIS - 2 * 86_400_000, "actor": "urn:li:corpuser:flytelineage"}
+    flow = Pipeline.of(PIPELINE, as_of=NOW, properties=Properties(), **registered)
+    job = Task.of(LOAD, as_of=NOW, properties=Properties(url="https://logs"), **registered)
+    known = tell(gms, [flow, job])
+
+    for info in (known[FLOW, "dataFlowInfo"], known[LOAD_URN, "dataJobInfo"]):
+        assert info["created"] == info["lastModified"] == stamp
+
+    known = tell(gms, [Task.of(LOAD, as_of=NOW, properties=Properties(description="More"))])
+    info = known[LOAD_URN, "dataJobInfo"]
+    assert (info["created"], info["lastModified"]["time"]) == (stamp, MILLIS)
+    assert "externalUrl" not in info
+
+
+def test_a_domain_of_flyte_is_an_environment(gms: GmsDouble) -> None:
+    """It is shown as one; names have that of the deployment."""
+    staging = PipelineId(project="shop", domain="staging", name="w")
+    sandbox = staging.model_copy(update={"domain": "sandbox"})
+    task = Task.of(TaskId(pipeline=staging, name="t"), properties=Properties())
+
+    flows = [Pipeline.of(each, properties=Properties()) for each in (staging, sandbox)]
+    known = tell(gms, [*flows, task], env="CORP")
+
+    flow = "urn:li:dataFlow:(flyte,shop.staging.w,CORP)"
+    assert known[flow, "dataFlowInfo"]["env"] == "STG"
+    assert known[f"urn:li:dataJob:({flow},t)", "dataJobInfo"]["env"] == "STG"
+    assert known[flow.replace("staging", "sandbox"), "dataFlowInfo"]["env"] == "CORP"
+
+
 def test_a_task_is_described(gms: GmsDouble) -> None:
     """Its flow, kind and what it runs."""
     known = tell(gms, lineage())
@@ -248,8 +283,24 @@ def test_a_cache_hit_is_no_write(gms: GmsDouble) -> None:
     tell(gms, [Dataset.of(ORDERS, as_of=NOW, operation=confirmed)])
 
     [operation] = gms.events[ORDERS_URN, "operation"].values()
+    assert operation["timestampMillis"] == MILLIS
     assert operation["operationType"] == "CUSTOM"
     assert operation["customOperationType"] == "CONFIRM"
+
+
+def test_a_cache_hit_does_not_look_like_an_update(gms: GmsDouble) -> None:
+    """DataHub's pages show the later of two times: they stay at that of the write."""
+    later = NOW + timedelta(days=1)
+    confirmed = WRITTEN.model_copy(update={"kind": "confirm", "at": later})
+    tell(gms, lineage())
+
+    known = tell(gms, [Dataset.of(each, operation=confirmed) for each in (ORDERS, BUCKET)])
+
+    assert known[ORDERS_URN, "datasetProperties"]["lastModified"]["time"] == MILLIS
+    *_, newest = gms.events[ORDERS_URN, "operation"].values()
+    assert newest["lastUpdatedTimestamp"] == 0
+    # It would hide what the platform's own source knows.
+    assert (BUCKET_URN, "operation") not in gms.events
 
 
 # ------------------------------------------------------------------ nothing erased
@@ -394,6 +445,34 @@ def test_owners_and_tags_are_added_to_those_of_people(gms: GmsDouble) -> None:
     assert tags == ["urn:li:tag:mine", "urn:li:tag:pii"]
 
 
+@pytest.mark.parametrize("patches", [True, False])
+def test_what_only_operators_know_is_told(gms: GmsDouble, patches: bool) -> None:
+    """Terms, a domain of the business, and structured properties; names may be URNs."""
+    said = {
+        "terms": Terms(names=("Order", "urn:li:glossaryTerm:a(b)")),
+        "domain_name": " sales ",
+        "structured": {"tier": "gold"},
+    }
+    urns = {
+        FLOW: Pipeline.of(PIPELINE, as_of=NOW, **said),
+        LOAD_URN: Task.of(LOAD, as_of=NOW, **said),
+    }
+
+    known = tell(gms, [*urns.values(), Dataset.of(ORDERS, as_of=NOW, **said)], patches=patches)
+
+    for urn in (*urns, ORDERS_URN):
+        terms = known[urn, "glossaryTerms"]
+        assert [each["urn"] for each in terms["terms"]] == [
+            "urn:li:glossaryTerm:Order",
+            "urn:li:glossaryTerm:a(b)",
+        ]
+        assert terms["auditStamp"]["time"] == MILLIS
+        assert known[urn, "domains"]["domains"] == ["urn:li:domain:sales"]
+        assert known[urn, "structuredProperties"]["properties"] == [
+            {"propertyUrn": "urn:li:structuredProperty:tier", "values": [{"string": "gold"}]}
+        ]
+
+
 @pytest.mark.parametrize(("mode", "expected"), [("upsert", True), ("off", False)])
 def test_owners_and_tags_can_be_replaced_or_left(gms: GmsDouble, mode: str, expected: bool) -> None:
     """The option decides; no proposal is ever a patch then."""
@@ -464,6 +543,24 @@ def test_datasets_of_other_platforms_are_only_added_to(gms: GmsDouble) -> None:
     }
 
 
+def test_without_patches_other_platforms_are_left_alone(gms: GmsDouble) -> None:
+    """Whatever is told of them would replace what their own source says."""
+    everything = Dataset.of(
+        BUCKET,
+        properties=Properties(description="ours"),
+        storage=PARQUET,
+        ownership=OWNERS,
+        tags=Tags(names=("raw",)),
+        terms=Terms(names=("Order",)),
+        operation=WRITTEN,
+    )
+
+    known = tell(gms, [everything], patches=False)
+
+    assert {aspect for urn, aspect in known if urn == BUCKET_URN} == {"datasetKey"}
+    assert (BUCKET_URN, "operation") in gms.events
+
+
 def test_schemas_of_other_platforms_on_request(gms: GmsDouble) -> None:
     """Where nothing else describes them."""
     known = tell(gms, [Dataset.of(BUCKET, schema=COLUMNS)], foreign_schemas=True)
@@ -480,7 +577,162 @@ def test_what_is_only_referred_to_exists(gms: GmsDouble) -> None:
     assert BUCKET_URN not in {urn for urn, _ in known}
 
 
+# -------------------------------------------------------------------------- copies
+
+TABLE = DatasetId(platform="glue", name="flyte.orders")
+TABLE_URN = "urn:li:dataset:(urn:li:dataPlatform:glue,flyte.orders,PROD)"
+
+
+@pytest.mark.parametrize("patches", [True, False])
+def test_a_copy_comes_from_what_it_is_a_copy_of(gms: GmsDouble, patches: bool) -> None:
+    """Under the name that DataHub's source of the other catalogue gives it."""
+    copies = Copies(known=(Copy(dataset=TABLE, uri="arn:aws:glue:table"),))
+    nested = Field(name="Geo", type=DataType(kind="struct"), children=COLUMNS.fields)
+    schema = Schema(fields=(*COLUMNS.fields, nested))
+
+    known = tell(gms, [Dataset.of(ORDERS, schema=schema, copies=copies)], patches=patches)
+
+    assert known[TABLE_URN, "datasetKey"]["name"] == "flyte.orders"
+    lineage = known[TABLE_URN, "upstreamLineage"]
+    [upstream] = lineage["upstreams"]
+    assert (upstream["dataset"], upstream["type"]) == (ORDERS_URN, "COPY")
+    assert upstream["properties"] == {"uri": "arn:aws:glue:table"}
+    assert [
+        (each["upstreams"], each["downstreams"]) for each in lineage["fineGrainedLineages"]
+    ] == [
+        (
+            [f"urn:li:schemaField:({ORDERS_URN},{name})"],
+            [f"urn:li:schemaField:({TABLE_URN},{copied})"],
+        )
+        for name, copied in (("id", "id"), ("Geo", "geo"))
+    ]
+
+
+def test_a_copy_without_known_columns(gms: GmsDouble) -> None:
+    """The columns that were told before stay."""
+    copies = Copies(known=(Copy(dataset=TABLE, uri="arn:aws:glue:table"),))
+    tell(gms, [Dataset.of(ORDERS, schema=COLUMNS, copies=copies)])
+
+    known = tell(gms, [Dataset.of(ORDERS, copies=copies)])
+
+    assert len(known[TABLE_URN, "upstreamLineage"]["fineGrainedLineages"]) == 1
+
+
+# ----------------------------------------------------------------------- proposals
+
+
+def all_of(number: int) -> tuple[Task, Dataset]:
+    """A task and a dataset of which everything is known that Flyte knows."""
+    task = lineage().tasks[0]
+    dataset = lineage().datasets[0]
+    name = dataset.name.replace("load", f"load{number}")
+    edge = Edge(dataset=DatasetId(platform="flyte", name=name), evidence=DATA)
+    return (
+        task.model_copy(
+            update={
+                "name": f"{task.name}{number}",
+                "io": IO(outputs=(edge,)),
+                "ownership": OWNERS,
+                "tags": Tags(names=("x",)),
+            }
+        ),
+        dataset.model_copy(update={"name": name, "tags": None}),
+    )
+
+
+def test_a_large_execution_needs_few_requests(gms: GmsDouble) -> None:
+    """The first time; the official plugin for Airflow needs thousands for as many tasks."""
+    tasks, datasets = zip(*map(all_of, range(100)), strict=True)
+
+    tell(gms, lineage(tasks=tasks, datasets=datasets, runs=(run(),)))
+
+    assert len(gms.requests) <= 8
+
+
+def test_what_is_told_again_is_little(gms: GmsDouble) -> None:
+    """Each run writes elsewhere and at another time, and nothing else is news."""
+    names = [all_of(number)[1] for number in range(100)]
+    news = tuple(each.only(["storage", "operation"]) for each in names)
+
+    tell(gms, lineage(pipelines=(), tasks=(), datasets=news), create_platform=False)
+
+    told = [
+        aspect for request in gms.requests for urn, aspect in request.proposals if "set:" in urn
+    ]
+    assert len(told) == 200 + 1  # and the bucket that the execution read
+    assert len(gms.requests) == 2
+
+
+def test_no_aspect_is_told_twice(gms: GmsDouble) -> None:
+    """Of no entity, whatever is known of it."""
+    tell(gms, lineage(), run_history="all")
+
+    [request] = gms.requests
+    repeated = [each for each in request.proposals if request.proposals.count(each) > 1]
+    assert {aspect for _, aspect in repeated} <= {"dataProcessInstanceRunEvent"}
+
+
 # ----------------------------------------------------------------------------- ids
+
+
+def test_other_platforms_are_spelled_as_their_sources_spell_them(gms: GmsDouble) -> None:
+    """Everywhere: datasets, columns, edges and copies; Flyte's own never."""
+    mapped = {
+        "s3": {"platform": "minio", "env": "dev", "case": "upper"},
+        "glue": {"instance": "main", "env": "TEST"},
+    }
+    column = ColumnEdge(dataset=ORDERS, column="id", sources=((BUCKET, "key"),), evidence=DATA)
+    io = READS_BUCKET.model_copy(update={"columns": (column,)})
+    copies = Copies(known=(Copy(dataset=TABLE, uri="arn:aws:glue:table"),))
+    orders = Dataset.of(ORDERS, properties=Properties(), copies=copies)
+
+    known = tell(gms, [Task.of(LOAD, io=io), orders, Dataset.of(BUCKET)], platform_map=mapped)
+
+    bucket = "urn:li:dataset:(urn:li:dataPlatform:minio,LAKE/RAW/ORDERS,DEV)"
+    table = "urn:li:dataset:(urn:li:dataPlatform:glue,main.flyte.orders,TEST)"
+    assert {urn for urn, _ in known if ":dataset:" in urn} == {ORDERS_URN, bucket, table}
+    told = known[LOAD_URN, "dataJobInputOutput"]
+    assert [edge["destinationUrn"] for edge in told["inputDatasetEdges"]] == [bucket]
+    assert told["fineGrainedLineages"][0]["upstreams"] == [f"urn:li:schemaField:({bucket},key)"]
+    assert known[table, "dataPlatformInstance"] == {
+        "platform": "urn:li:dataPlatform:glue",
+        "instance": "urn:li:dataPlatformInstance:(urn:li:dataPlatform:glue,main)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"s3": {"enviroment": "DEV"}}, r"platform_map\['s3'\].*env, instance, platform, case"),
+        ({"s3": {"env": "LIVE"}}, r"platform_map\['s3'\].*'LIVE'.*PROD, DEV"),
+        ({"s3": {"case": "title"}}, r"platform_map\['s3'\].*'title'.*keep, lower, upper"),
+        ({"s3": {"instance": "a,b"}}, r"platform_map\['s3'\]: instance 'a,b'.*commas"),
+        ({"s3": {"instance": None}}, r"platform_map\['s3'\]: instance None.*text"),
+        ({"s3": "DEV"}, r"platform_map\['s3'\].*dictionary"),
+        ({"flyte": {"env": "DEV"}}, r"DataHubTarget.platform, platform_instance and env"),
+    ],
+)
+def test_a_wrong_platform_map_says_what_could_stand_there(given: Any, said: str) -> None:
+    """When the options are read: names cannot change later."""
+    with pytest.raises(TraitError, match=said):
+        DataHubTarget(file="x.json", platform_map=given)
+
+
+def test_an_environment_that_datahub_does_not_know() -> None:
+    """Is no environment of a domain either."""
+    with pytest.raises(TraitError, match=r"domain_envs\['live'\].*'LIVE'.*PROD, DEV"):
+        DataHubTarget(file="x.json", domain_envs={"live": "LIVE"})
+
+
+def test_names_of_people_and_tags_fit(gms: GmsDouble) -> None:
+    """However long, and with white space at their ends."""
+    names = (" pii ", "x" * 1000)
+
+    known = tell(gms, [Pipeline.of(PIPELINE, tags=Tags(names=names))])
+
+    first, second = (each["tag"] for each in known[FLOW, "globalTags"]["tags"])
+    assert first == "urn:li:tag:pii"
+    assert encoded_bytes(second) <= 512
 
 
 def test_the_instance_is_never_doubled(gms: GmsDouble) -> None:

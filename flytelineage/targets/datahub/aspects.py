@@ -255,7 +255,9 @@ def _kind_and_version(about: Subject, entity: Pipeline | Task) -> Iterator[Propo
         name = entity.kind.replace("-", " ").replace("_", " ").title()
         yield about.upsert(m.SubTypesClass(typeNames=[name]), "kind")
     if entity.version:
-        value = m.VersionInfoClass(version=entity.version.version, versionType="flyte")
+        value = m.VersionInfoClass(
+            version=entity.version.version, versionType="flyte", externalUrl=entity.version.source
+        )
         yield about.upsert(value, "version")
 
 
@@ -277,7 +279,7 @@ def _transforms(logic: Logic) -> Iterator[m.DataTransformClass]:
     """The statement, and the environment that the task runs in."""
     if logic.sql:
         yield _transform(logic.sql, m.QueryLanguageClass.SQL)
-    named = {"image": logic.image, "entry point": logic.entry_point, "source": logic.source}
+    named = {"image": logic.image, "entry point": logic.entry_point}
     if lines := [f"{name}: {value}" for name, value in named.items() if value]:
         yield _transform("\n".join(lines), m.QueryLanguageClass.UNKNOWN)
 
