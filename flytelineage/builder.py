@@ -11,7 +11,8 @@ from flytelineage.dataset_names import Names
 from flytelineage.dataset_rules import DatasetRules, rules_of
 from flytelineage.facts import Facts
 from flytelineage.flow import Collected
-from flytelineage.lineage import Build, Rules, build_lineage
+from flytelineage.lineage import SOURCE_KEYS, Build, Rules, build_lineage
+from flytelineage.templates import Template
 
 
 class LineageBuilder(LoggingConfigurable):
@@ -73,6 +74,19 @@ class LineageBuilder(LoggingConfigurable):
         """,
     ).tag(config=True)
 
+    source_url = Template(
+        "",
+        keys=SOURCE_KEYS,
+        empty=True,
+        help="""
+        Where the source code of a version is: a URL with {version}, {project}, {domain},
+        {name} and {module}, the module with slashes. Useful where versions are commits.
+        Empty tells no source.
+
+        Example: c.LineageBuilder.source_url = "https://git.example.com/flows/tree/{version}"
+        """,
+    ).tag(config=True)
+
     @cached_property
     def names(self) -> Names:
         """The names of datasets by their URIs."""
@@ -86,6 +100,7 @@ class LineageBuilder(LoggingConfigurable):
             infer_order=self.infer_order,
             owner_label=self.owner_label,
             owner_principal=self.owner_principal,
+            source_url=self.source_url,
         )
 
     def check(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
+from urllib.parse import quote
 
 from flytelineage import naming
 from flytelineage.dataset_names import Names
@@ -56,6 +57,10 @@ SINGLE_TASK = ".flytegen."
 Source: flyteadmin pkg/manager/impl/util/single_task_execution.go."""
 
 
+SOURCE_KEYS = ("version", "project", "domain", "name", "module")
+"""What may stand in `Rules.source_url`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What an operator decides about lineage; see `LineageBuilder`.
@@ -64,12 +69,14 @@ class Rules:
         infer_order: Whether the order of events is told where nothing better is known.
         owner_label: The label of executions that names owners; empty for none.
         owner_principal: Whether who started an execution is an owner.
+        source_url: A template of `SOURCE_KEYS`: where a version's source code is.
     """
 
     names: Names = field(default_factory=Names)
     infer_order: bool = False
     owner_label: str = ""
     owner_principal: bool = False
+    source_url: str = ""
 
 
 DEFAULT_RULES = Rules()
@@ -196,6 +203,7 @@ class _Builder:
             "name_source": str(self.known.name_source),
             "launch_plan": launch_plan.name if launch_plan else "",
             "schedule": self.known.schedule,
+            "source": (workflow and self._source(workflow)) or "",
         }
         definition = self.known.definition
         return Pipeline.of(
@@ -206,20 +214,36 @@ class _Builder:
                 description=(definition.description if definition else "") or None,
                 custom={name: value for name, value in custom.items() if value},
             ),
-            version=self._version(workflow.version) if workflow else None,
+            version=self._version(workflow) if workflow else None,
             ownership=self._ownership,
             tasks=self._task_list(),
             kind="single task" if self.pipeline.name.startswith(SINGLE_TASK) else "workflow",
         )
 
-    def _version(self, version: str) -> Version | None:
+    def _version(self, of: Identifier) -> Version | None:
         """A version; tasks are mostly registered together with their workflow."""
-        if not version:
+        if not of.version:
             return None
         definition = self.known.definition
-        known = definition is not None and definition.id.version == version
-        registered_at = definition.registered_at if definition and known else None
-        return Version(version=version, registered_at=registered_at)
+        known = definition is not None and definition.id.version == of.version
+        return Version(
+            version=of.version,
+            registered_at=definition.registered_at if definition and known else None,
+            source=self._source(of),
+        )
+
+    def _source(self, of: Identifier) -> str | None:
+        if not of.version:
+            return None
+        values = {
+            "version": of.version,
+            "project": of.project,
+            "domain": of.domain,
+            "name": of.name,
+            "module": of.name.rpartition(".")[0].replace(".", "/"),
+        }
+        quoted = {key: quote(value) for key, value in values.items()}
+        return self.rules.source_url.format(**quoted) or None
 
     def _task_list(self) -> TaskList | None:
         """The tasks that the workflow has, if its definition is known."""
@@ -273,9 +297,12 @@ class _Builder:
             properties=Properties(
                 name=naming.short(id.name) + (f"@{id.place}" if id.place else ""),
                 url=links[-1].url if links else None,
-                custom={"node": _listed(spec_ids)},
+                custom={
+                    "node": _listed(spec_ids),
+                    **({"source": source} if task and (source := self._source(task)) else {}),
+                },
             ),
-            version=self._version(task.version) if task else None,
+            version=self._version(task) if task else None,
             ownership=self._ownership,
             kind=types[-1] if types else None,
             io=self._io(nodes) if self.succeeded else None,

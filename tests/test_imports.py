@@ -65,7 +65,7 @@ MAY_IMPORT = {
     # The edges: they call a reader or a store that was given to them.
     "rounds": {"errors", "facts", "flow", "literals"},
     "collect": MIDDLE | {"rounds"},
-    "builder": MIDDLE | {"dataset_rules"},
+    "builder": MIDDLE | {"dataset_rules", "templates"},
     "parquet": {"entities", "errors"},
     "describe": WORDS | {"uris", "objects", "literals", "schemas"},
     "objects": WORDS | {"parquet"},

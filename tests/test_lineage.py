@@ -919,6 +919,19 @@ class TestWhatFlyteAdminAdds:
             "ada", "grace", "robot",
         ]  # fmt: skip
 
+    def test_source_code_is_where_the_operator_says(self):
+        """Each version has its own."""
+        rules = Rules(source_url="https://git/{name}/{module}.py#{version}")
+        versioned = Identifier("shop", "production", "app.etl.load", "a b")
+        known = facts(node("n0", "load", task=versioned))
+
+        (load,) = build(known, rules=rules).lineage.tasks
+        (silent,) = build(known).lineage.tasks
+
+        assert load.version.source == "https://git/app.etl.load/app/etl.py#a%20b"
+        assert load.properties.custom["source"] == load.version.source
+        assert silent.version.source is None
+
 
 class TestWhoWrote:
     """Items of a map task come from the cache one by one, and no event says from where."""

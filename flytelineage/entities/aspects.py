@@ -27,10 +27,12 @@ class Version(Value):
 
     Attributes:
         registered_at: When it was registered; `None` is not known.
+        source: Where its source code is, a URL.
     """
 
     version: str
     registered_at: UtcDatetime | None = None
+    source: str | None = None
 
 
 class Owner(Value):
@@ -142,16 +144,11 @@ class TaskList(Value):
 
 
 class Logic(Value):
-    """What a task runs.
-
-    Attributes:
-        source: Where its source code is, a URL.
-    """
+    """What a task runs."""
 
     sql: str | None = None
     image: str | None = None
     entry_point: str | None = None
-    source: str | None = None
 
 
 TypeKind = Literal[

@@ -8,8 +8,7 @@ Source: OpenLineage/OpenLineage, spec/facets; the classes are those of its clien
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -19,57 +18,38 @@ import attr
 from openlineage.client.facet_v2 import (
     DatasetFacet,
     JobFacet,
-    OutputDatasetFacet,
     RunFacet,
-    column_lineage_dataset,
-    datasource_dataset,
-    documentation_dataset,
     documentation_job,
     error_message_run,
     job_dependencies_run,
     job_type_job,
-    lifecycle_state_change_dataset,
     lineage,
     nominal_time_run,
-    output_statistics_output_dataset,
-    ownership_dataset,
     ownership_job,
     parent_run,
     processing_engine_run,
-    schema_dataset,
     source_code_location_job,
     sql_job,
-    storage_dataset,
-    symlinks_dataset,
-    tags_dataset,
     tags_job,
 )
 
 from flytelineage import __version__
 from flytelineage.entities import (
-    ColumnEdge,
     Dataset,
     DatasetId,
     ErrorInfo,
-    Field,
     Logic,
     Owner,
     Pipeline,
     PipelineId,
     Run,
     RunId,
-    Schema,
-    Storage,
     Task,
     TaskId,
 )
 from flytelineage.targets.error_text import ErrorText, told
 from flytelineage.targets.openlineage.graph import Edges, Part, Upstream
-from flytelineage.targets.openlineage.names import Name, Names, address, location, run_id
-
-HOME = "https://github.com/flytelineage/flytelineage"
-PRODUCER = f"{HOME}/tree/{__version__}"
-"""What says all of this: the release of flytelineage."""
+from flytelineage.targets.openlineage.names import Name, Names, address, run_id
 
 MAX_DOCUMENTATION_BYTES = 16_000
 MAX_SQL_BYTES = 64_000
@@ -88,61 +68,6 @@ _DIALECTS = {"bigquery_query_job_task": "bigquery", "snowflake": "snowflake", "h
 DatasetFacets = dict[str, DatasetFacet]
 JobFacets = dict[str, JobFacet]
 RunFacets = dict[str, RunFacet]
-
-
-@attr.define
-class FlyteExecutionRunFacet(RunFacet):
-    """What Flyte knows of a run and OpenLineage has no words for.
-
-    Its schema is `FlyteExecutionRunFacet.json` beside this module; a change of the fields
-    needs a new version of both.
-    """
-
-    project: str
-    domain: str
-    execution: str
-    instance: str | None = None
-    node: str | None = None
-    attempt: int | None = None
-    phase: str | None = None
-    cache_status: str | None = None
-    error_kind: str | None = None
-    error_code: str | None = None
-    task_type: str | None = None
-    version: str | None = None
-    image: str | None = None
-    entry_point: str | None = None
-    parent: dict[str, str] | None = None
-    links: list[dict[str, str]] | None = None
-    properties: dict[str, str] | None = None
-
-    @staticmethod
-    def _get_schema() -> str:
-        return f"{FLYTE_EXECUTION_SCHEMA}#/$defs/FlyteExecutionRunFacet"
-
-
-FLYTE_EXECUTION_SCHEMA = (
-    "https://raw.githubusercontent.com/flytelineage/flytelineage/flyte-execution-1-0-0/"
-    "flytelineage/targets/openlineage/FlyteExecutionRunFacet.json"
-)
-"""Names a tag, which never moves; also the schema's `$id`."""
-
-OVERWRITTEN = lifecycle_state_change_dataset.LifecycleStateChangeDatasetFacet(
-    lifecycle_state_change_dataset.LifecycleStateChange.OVERWRITE, producer=PRODUCER
-)
-
-
-@dataclass(frozen=True)
-class Described:
-    """A dataset as events name it.
-
-    Attributes:
-        weight: About how many bytes the facets take as JSON.
-    """
-
-    name: Name
-    facets: DatasetFacets
-    weight: int
 
 
 @dataclass(frozen=True)
@@ -277,80 +202,6 @@ class Facets:
     def _promised_by(self, id: TaskId) -> lineage.LineageJobInput:
         return lineage.LineageJobInput("JOB", *self.names.job(id), transformations=None)
 
-    # -------------------------------------------------------------------- datasets
-
-    def dataset(self, dataset: Dataset) -> Described:
-        """What is known of a dataset, whoever reads or writes it."""
-        name = self.names.dataset(dataset.id)
-        facets = {
-            "dataSource": _source(name, dataset.storage),
-            "schema": _schema(dataset.schema_),
-            "storage": _storage(dataset.storage),
-            "symlinks": self._symlinks(name, dataset),
-            "documentation": _documentation(dataset),
-            "ownership": _ownership(dataset),
-            "tags": _tags_of_dataset(dataset),
-        }
-        known = {key: facet for key, facet in facets.items() if facet is not None}
-        return Described(name, known, _weight(dataset))
-
-    def _symlinks(self, name: Name, dataset: Dataset) -> DatasetFacet | None:
-        """The other names of the same data."""
-        found = dict.fromkeys(
-            (self.names.copy(copy), "TABLE")
-            for copy in (dataset.copies.known if dataset.copies else ())
-        )
-        # Only Flyte's own names say nothing of the place; others are one.
-        if dataset.platform == "flyte" and dataset.storage:
-            place = location(dataset.storage.uri)
-            found.update({(place, "LOCATION"): None} if place else {})
-        found.pop((name, "TABLE"), None)
-        if not found:
-            return None
-        return symlinks_dataset.SymlinksDatasetFacet(
-            [symlinks_dataset.Identifier(*other, type) for other, type in found], producer=PRODUCER
-        )
-
-    def columns(self, edges: Iterable[ColumnEdge]) -> Mapping[DatasetId, DatasetFacet]:
-        """Of each dataset, what its columns are made of."""
-        fields: dict[DatasetId, dict[str, column_lineage_dataset.Fields]] = defaultdict(dict)
-        for edge in edges:
-            sources = [
-                column_lineage_dataset.InputField(*self.names.dataset(id), column, None)
-                for id, column in edge.sources
-            ]
-            known = fields[edge.dataset].setdefault(
-                edge.column, column_lineage_dataset.Fields(inputFields=[])
-            )
-            known.inputFields.extend(sources)
-        return {
-            id: column_lineage_dataset.ColumnLineageDatasetFacet(known, None, producer=PRODUCER)
-            for id, known in fields.items()
-        }
-
-
-def weight(columns: DatasetFacet | None) -> int:
-    """About how many bytes it takes as JSON to say what columns are made of."""
-    if not isinstance(columns, column_lineage_dataset.ColumnLineageDatasetFacet):
-        return 0
-    return sum(50 + 150 * len(made.inputFields) for made in columns.fields.values())
-
-
-def statistics(dataset: Dataset) -> dict[str, OutputDatasetFacet]:
-    """How much was written; empty where nothing was counted."""
-    profile, storage = dataset.profile, dataset.storage
-    rows = profile.rows if profile else None
-    size = profile.bytes if profile and profile.bytes is not None else None
-    size = storage.bytes if size is None and storage else size
-    files = storage.files if storage else None
-    if (rows, size, files) == (None, None, None):
-        return {}
-    return {
-        "outputStatistics": output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
-            rows, size, files, producer=PRODUCER
-        )
-    }
-
 
 def nominal_time(at: datetime) -> RunFacet:
     """The time that a schedule started the run for."""
@@ -377,13 +228,15 @@ def _about_job(known: Pipeline | Task) -> Iterator[tuple[str, JobFacet]]:
         yield (
             "documentation",
             documentation_job.DocumentationJobFacet(
-                _cut(text, MAX_DOCUMENTATION_BYTES), producer=PRODUCER
+                cut(text, MAX_DOCUMENTATION_BYTES), producer=PRODUCER
             ),
         )
     if known.ownership:
-        owners = [ownership_job.Owner(_owner(each), each.type) for each in known.ownership.owners]
+        owners = [
+            ownership_job.Owner(owner_name(each), each.type) for each in known.ownership.owners
+        ]
         yield "ownership", ownership_job.OwnershipJobFacet(owners, producer=PRODUCER)
-    if tags := list(_tags(known)):
+    if tags := list(tags(known)):
         fields = [tags_job.TagsJobFacetFields(key, value, "FLYTE") for key, value in tags]
         yield "tags", tags_job.TagsJobFacet(fields, producer=PRODUCER)
     if known.version and known.version.source:
@@ -400,7 +253,7 @@ def _about_job(known: Pipeline | Task) -> Iterator[tuple[str, JobFacet]]:
 
 def _logic(logic: Logic, task: Task) -> Iterator[tuple[str, JobFacet]]:
     if logic.sql:
-        sql, dialect = _cut(logic.sql, MAX_SQL_BYTES), _DIALECTS.get(task.kind or "")
+        sql, dialect = cut(logic.sql, MAX_SQL_BYTES), _DIALECTS.get(task.kind or "")
         yield "sql", sql_job.SQLJobFacet(sql, dialect, producer=PRODUCER)
 
 
@@ -438,14 +291,14 @@ def _dependency(job: Name, upstream: Upstream) -> job_dependencies_run.JobDepend
 # ----------------------------------------------------------------- jobs and datasets
 
 
-def _owner(owner: Owner) -> str:
+def owner_name(owner: Owner) -> str:
     """Source: OwnershipJobFacet, which recommends `user:` and `team:`."""
     if ":" in owner.id:
         return owner.id
     return f"{'team' if owner.kind == 'group' else 'user'}:{owner.id}"
 
 
-def _tags(entity: Pipeline | Task | Dataset) -> Iterator[tuple[str, str]]:
+def tags(entity: Pipeline | Task | Dataset) -> Iterator[tuple[str, str]]:
     """Tags, and what else operators said of an entity for which there is no facet."""
     for name in entity.tags.names if entity.tags else ():
         yield name, "true"
@@ -456,112 +309,7 @@ def _tags(entity: Pipeline | Task | Dataset) -> Iterator[tuple[str, str]]:
     yield from sorted((entity.structured or {}).items())
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
     """As much of a text as fits into so many bytes."""
     encoded = text.encode()
     return text if len(encoded) <= limit else encoded[:limit].decode(errors="ignore")
-
-
-# ------------------------------------------------------------------------- datasets
-
-
-def _source(name: Name, storage: Storage | None) -> DatasetFacet | None:
-    """Where the data lies now."""
-    place = location(storage.uri) if storage else None
-    if storage is None or place is None:
-        return None
-    return datasource_dataset.DatasourceDatasetFacet(
-        place.namespace, address(storage.uri), producer=PRODUCER
-    )
-
-
-def _storage(storage: Storage | None) -> DatasetFacet | None:
-    if storage is None or not storage.format:
-        return None
-    layer = storage.uri.partition("://")[0].lower() if "://" in storage.uri else "file"
-    return storage_dataset.StorageDatasetFacet(layer, storage.format, producer=PRODUCER)
-
-
-def _documentation(dataset: Dataset) -> DatasetFacet | None:
-    text = dataset.properties.description if dataset.properties else None
-    if not text:
-        return None
-    return documentation_dataset.DocumentationDatasetFacet(
-        _cut(text, MAX_DOCUMENTATION_BYTES), producer=PRODUCER
-    )
-
-
-def _ownership(dataset: Dataset) -> DatasetFacet | None:
-    if dataset.ownership is None:
-        return None
-    owners = [ownership_dataset.Owner(_owner(one), one.type) for one in dataset.ownership.owners]
-    return ownership_dataset.OwnershipDatasetFacet(owners, producer=PRODUCER)
-
-
-def _tags_of_dataset(dataset: Dataset) -> DatasetFacet | None:
-    tags = [tags_dataset.TagsDatasetFacetFields(key, text, "FLYTE") for key, text in _tags(dataset)]
-    return tags_dataset.TagsDatasetFacet(tags, producer=PRODUCER) if tags else None
-
-
-def _schema(schema: Schema | None) -> DatasetFacet | None:
-    if schema is None:
-        return None
-    return schema_dataset.SchemaDatasetFacet(
-        [_column(field, field.name) for field in schema.fields if _is_column(field)],
-        producer=PRODUCER,
-    )
-
-
-def _is_column(field: Field) -> bool:
-    return bool(field.name) and not field.name.startswith(_PANDAS_INDEX)
-
-
-def _column(field: Field, name: str) -> schema_dataset.SchemaDatasetFacetFields:
-    """A column; what lies below it is named as OpenLineage's own integrations do."""
-    parts = [_column(child, part) for child, part in _parts(field)] if field.children else None
-    return schema_dataset.SchemaDatasetFacetFields(
-        name, _type(field), field.description, None, parts
-    )
-
-
-def _parts(field: Field) -> Iterator[tuple[Field, str]]:
-    for number, child in enumerate(field.children):
-        match field.type.kind:
-            case "list":
-                yield child, "_element"
-            case "union":
-                yield child, f"_{number}"
-            case _:
-                yield child, child.name
-
-
-def _type(field: Field) -> str:
-    """As its system spells it, else as Arrow would."""
-    kind = field.type
-    if kind.native:
-        return kind.native
-    match kind.kind:
-        case "list":
-            return "array"
-        case "int" | "uint" | "float":
-            return f"{kind.kind}{kind.bits or ''}"
-        case "decimal":
-            return f"decimal({kind.precision or 38}, {kind.scale or 0})"
-        case "timestamp" | "time" | "duration" if kind.unit or kind.zone:
-            return f"{kind.kind}[{', '.join(filter(None, (kind.unit, kind.zone)))}]"
-        case other:
-            return other
-
-
-def _weight(dataset: Dataset) -> int:
-    """About how many bytes a dataset's facets take: exactly only JSON would tell."""
-    about = dataset.properties.description if dataset.properties else None
-    columns = _weight_of(dataset.schema_.fields) if dataset.schema_ else 0
-    return 2_000 + min(len(about or ""), MAX_DOCUMENTATION_BYTES) + columns
-
-
-def _weight_of(fields: Iterable[Field]) -> int:
-    return sum(
-        60 + len(field.name) + len(field.description or "") + _weight_of(field.children)
-        for field in fields
-    )
