@@ -221,6 +221,7 @@ class TestTables:
                 "flyte.version": "v7",
                 "flyte.execution": "a1b2",
                 "flyte.url": "https://flyte/orders",
+                "lineage.producer": "shop.production.app.daily.app.load",
                 "lineage.upstream": "flyte:shop.production.app.daily.app.load.raw",
                 "flytelineage.managed": "true",
                 "flytelineage.dataset": "flyte:shop.production.app.daily.app.load.orders",

@@ -103,13 +103,13 @@ def partition(alone: TableInput, table: TableInput) -> PartitionInput:
 
     Args:
         alone: The table that this data alone would have.
-        table: The table; its columns serve where those of the data are not known.
+        table: The table; its columns, and how they are read, serve where those of the data
+            are not known.
     """
     parameters = alone["Parameters"]
-    columns = {"Columns": table["StorageDescriptor"].get("Columns", [])}
     return {
         "Values": [parameters[EXECUTION]],
-        "StorageDescriptor": {**columns, **alone["StorageDescriptor"]},
+        "StorageDescriptor": {**table["StorageDescriptor"], **alone["StorageDescriptor"]},
         "Parameters": {key: parameters[key] for key in _TOLD if key in parameters},
     }
 

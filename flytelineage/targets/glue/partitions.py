@@ -141,5 +141,5 @@ def _history_alone(wanted: Wanted) -> Wanted:
     """What an execution may say of the table that is not the newest: which copies are in use."""
     parameters = {k: v for k, v in wanted.parameters.items() if k in (FORMER, REMOVED)}
     return replace(
-        wanted, columns=None, description=None, owner=None, outdated=False, parameters=parameters
+        wanted, schema=None, description=None, owner=None, outdated=False, parameters=parameters
     )

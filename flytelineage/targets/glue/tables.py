@@ -7,14 +7,33 @@ people or other programs wrote: we replace only what we wrote ourselves.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from flytelineage.entities import Dataset, Storage, Task
-from flytelineage.targets.glue.names import Origin, distinguished
-from flytelineage.targets.glue.text import fingerprint, fitting
-from flytelineage.targets.glue.types import OUR_COMMENT, Column, Columns, columns
+from flytelineage.entities import Dataset, Schema, Storage, Task
+from flytelineage.errors import PermanentTargetError
+from flytelineage.targets.glue.formats import (
+    CSV,
+    DELIMITER,
+    FORMATS,
+    HEADER_LINES,
+    JSON,
+    PARQUET,
+    Format,
+    format_of,
+    serde,
+)
+from flytelineage.targets.glue.names import FLYTE, Origin, distinguished
+from flytelineage.targets.glue.text import Fitter, fingerprint, fitting
+from flytelineage.targets.glue.types import (
+    OUR_COMMENT,
+    Column,
+    Columns,
+    columns,
+    names_in_files,
+)
 
 TableInput = dict[str, Any]
 """A table in the form in which Glue takes it."""
@@ -24,19 +43,14 @@ DATASET = "flytelineage.dataset"
 SCHEMA_HASH = "flytelineage.schema_hash"
 OUR_DESCRIPTION = "flytelineage.description"
 LEFT_OUT = "flytelineage.columns_left_out"
+UPSTREAM = "lineage.upstream"
+PRODUCER = "lineage.producer"
 EXECUTION = "flyte.execution"
 AS_OF = "flytelineage.as_of"
 """When the data was written, by the clock of events."""
 
 _PASSING = (EXECUTION, AS_OF)
 """Parameters that alone are no reason for an update: they differ with every run."""
-
-_PARQUET_PACKAGE = "org.apache.hadoop.hive.ql.io.parquet"
-_FORMAT = {
-    "InputFormat": f"{_PARQUET_PACKAGE}.MapredParquetInputFormat",
-    "OutputFormat": f"{_PARQUET_PACKAGE}.MapredParquetOutputFormat",
-}
-_SERDE = f"{_PARQUET_PACKAGE}.serde.ParquetHiveSerDe"
 
 _WRITABLE = (
     "Name", "Description", "Owner", "LastAccessTime", "LastAnalyzedTime", "Retention",
@@ -45,7 +59,10 @@ _WRITABLE = (
 )  # fmt: skip
 """What GetTable answers and UpdateTable takes; the rest is Glue's own."""
 
-_MAX_UPSTREAM = 100
+_DESCRIPTION_BYTES, _LOCATION_BYTES, _OWNER_BYTES = 2048, 2056, 255
+_VALUE_BYTES = 512_000
+_LINEAGE_BYTES = 16_000
+"""Of all names in one parameter: what people read, and no load on those who list tables."""
 
 
 @dataclass(frozen=True)
@@ -54,36 +71,59 @@ class Wanted:
 
     Attributes:
         name: The plain name; `other_name` is for when another dataset has that.
-        columns: At least one.
         location: A folder, with a slash at its end.
-        parquet: Whether the format is known to be Parquet.
+        format: Of the files.
+        header: Whether the first line of each file holds the names of the columns.
         outdated: Whether the data was written again and could not be counted whole.
+        parameters: Of the table; those that are `gone` are known to hold no longer.
+        cut: What of all this Glue does not take, one phrase each.
     """
 
     dataset: str
     database: str
     name: str
-    columns: Columns | None = None
+    schema: Schema | None = None
     location: str | None = None
-    parquet: bool = False
+    format: Format | None = None
+    header: bool = False
     outdated: bool = False
     description: str | None = None
     owner: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    cut: tuple[str, ...] = ()
 
     @property
     def other_name(self) -> str:
         """The name with a digest of the dataset."""
         return distinguished(self.name, self.dataset)
 
+    @cached_property
+    def columns(self) -> Columns | None:
+        """At least one; `None` while the format is not known, which decides on types."""
+        found = columns(self.schema, self.format) if self.schema and self.format else None
+        return found if found and found.columns else None
+
     @property
     def complete(self) -> bool:
         """Whether enough is known to create the table."""
-        return bool(self.parquet and self.location and self.columns)
+        return bool(self.location and self.columns)
+
+    def of(self, theirs: Mapping[str, Any]) -> Wanted:
+        """The same for this table, whose format holds where no other is known."""
+        if self.format is not None:
+            return self
+        return replace(self, format=format_of(theirs.get("Parameters") or {}))
 
 
 def wanted(
-    dataset: Dataset, origin: Origin, writer: Task | None, *, database: str, name: str
+    dataset: Dataset,
+    origin: Origin,
+    writer: Task | None,
+    *,
+    database: str,
+    name: str,
+    fit: Fitter | None = None,
 ) -> Wanted:
     """All that is known of the dataset's table.
 
@@ -93,20 +133,30 @@ def wanted(
         writer: That task, where the lineage tells of it.
         database: The table's database.
         name: The table's plain name.
+        fit: Notes what is cut.
+
+    Raises:
+        PermanentTargetError: Glue takes no location of such a length.
     """
+    fit = fit or Fitter()
     properties, owners = dataset.properties, dataset.ownership
-    found = columns(dataset.schema_) if dataset.schema_ else None
+    description = properties.description if properties else None
     return Wanted(
         dataset=str(dataset.id),
         database=database,
         name=name,
-        columns=found if found and found.columns else None,
-        location=location(dataset.storage) if dataset.storage else None,
-        description=fitting(properties.description or "", 2048) if properties else None,
-        owner=fitting(owners.owners[0].id, 255) if owners else None,
-        parquet=_is_parquet(dataset),
+        schema=dataset.schema_,
+        location=_short_enough(location(dataset.storage)) if dataset.storage else None,
+        description=fit("the description", description, _DESCRIPTION_BYTES)
+        if description
+        else None,
+        owner=fit("the owner", owners.owners[0].id, _OWNER_BYTES) if owners else None,
+        format=_format(dataset),
+        header=_has_header(dataset),
         outdated=bool(dataset.profile and dataset.profile.partial),
-        parameters=_parameters(dataset, origin, writer),
+        parameters=_parameters(dataset, origin, writer, fit),
+        gone=_gone(writer),
+        cut=tuple(fit.cut),
     )
 
 
@@ -137,13 +187,37 @@ def location(storage: Storage) -> str | None:
     return None
 
 
-def _is_parquet(dataset: Dataset) -> bool:
-    """A schema from a footer shows it too."""
-    says = dataset.storage.format if dataset.storage else None
-    return says == "parquet" or bool(dataset.schema_ and dataset.schema_.source == "footer")
+def _short_enough(location: str | None) -> str | None:
+    if location and len(location.encode()) > _LOCATION_BYTES:
+        raise PermanentTargetError(
+            f"Glue: the location {location[:80]}... is longer than the {_LOCATION_BYTES} bytes "
+            "that Glue takes, and a shorter one would be another place"
+        )
+    return location
 
 
-def _parameters(dataset: Dataset, origin: Origin, writer: Task | None) -> dict[str, str]:
+def _format(dataset: Dataset) -> Format | None:
+    """What the data says it is; a schema shows where it was read."""
+    if dataset.storage and dataset.storage.format:
+        return FORMATS.get(dataset.storage.format)
+    return _READ_FROM.get(dataset.schema_.source) if dataset.schema_ else None
+
+
+_READ_FROM: dict[str | None, Format] = {"footer": PARQUET, "header": CSV}
+
+
+def _has_header(dataset: Dataset) -> bool:
+    """Whether CSV begins with names: as seen, or because flytekit itself wrote it.
+
+    Source: flytekit types/structured/basic_dfs.py, `PandasToCSVEncodingHandler`.
+    """
+    source = dataset.schema_.source if dataset.schema_ else None
+    return source == "header" or (source == "declared" and dataset.platform == FLYTE)
+
+
+def _parameters(
+    dataset: Dataset, origin: Origin, writer: Task | None, fit: Fitter
+) -> dict[str, str]:
     """What is known, in the words that crawlers and Athena use where they have any."""
     pipeline = origin.task.pipeline
     known = {
@@ -156,10 +230,16 @@ def _parameters(dataset: Dataset, origin: Origin, writer: Task | None) -> dict[s
         EXECUTION: _writing_execution(dataset),
         "flyte.url": dataset.properties.url if dataset.properties else None,
         "flytelineage.tags": ",".join(dataset.tags.names) if dataset.tags else None,
+        PRODUCER: str(origin.task),
+        **_compression(dataset.storage),
         **_sizes(dataset),
         **_task_parameters(writer),
     }
-    texts = {key: fitting(str(value), 512_000) for key, value in known.items() if value is not None}
+    texts = {
+        key: fit(f"the parameter {key}", str(value), _VALUE_BYTES)
+        for key, value in known.items()
+        if value is not None
+    }
     return {key: text for key, text in texts.items() if text}
 
 
@@ -167,6 +247,15 @@ def _writing_execution(dataset: Dataset) -> str | None:
     """The execution's name; one that took the data from the cache did not write it."""
     operation = dataset.operation
     return operation.run.execution.name if operation and operation.kind == "write" else None
+
+
+def _compression(storage: Storage | None) -> dict[str, str]:
+    """How files of text are compressed, where a name says so; Parquet does that inside."""
+    ending = storage.uri.rpartition(".")[2].lower() if storage else ""
+    return {"compressionType": _COMPRESSIONS[ending]} if ending in _COMPRESSIONS else {}
+
+
+_COMPRESSIONS = {"gz": "gzip", "bz2": "bzip2", "zst": "zstd", "snappy": "snappy", "lz4": "lz4"}
 
 
 def _sizes(dataset: Dataset) -> dict[str, int | None]:
@@ -186,8 +275,25 @@ def _task_parameters(task: Task | None) -> dict[str, str | None]:
     """The version of the task that wrote, and what it read."""
     version = task.version.version if task and task.version else None
     io = task.io if task and task.io and task.io.complete else None
-    read = [str(edge.dataset) for edge in io.inputs[:_MAX_UPSTREAM]] if io else []
-    return {"flyte.version": version, "lineage.upstream": ", ".join(read) or None}
+    read = _listed(str(edge.dataset) for edge in io.inputs) if io else None
+    return {"flyte.version": version, UPSTREAM: read}
+
+
+def _gone(task: Task | None) -> frozenset[str]:
+    """A task that is known to read nothing any more."""
+    io = task.io if task else None
+    return frozenset({UPSTREAM}) if io and io.complete and not io.inputs else frozenset()
+
+
+def _listed(names: Iterable[str]) -> str | None:
+    """Whole names as far as there is room for them, and how many there are beside."""
+    every, kept, room = list(names), list[str](), _LINEAGE_BYTES
+    for name in every:
+        room -= len(name.encode()) + 2
+        if room < 0:
+            return ", ".join([*kept, f"and {len(every) - len(kept)} more"])
+        kept.append(name)
+    return ", ".join(kept) or None
 
 
 # -------------------------------------------------------------------- merging
@@ -195,13 +301,12 @@ def _task_parameters(task: Task | None) -> dict[str, str | None]:
 
 def merged(theirs: Mapping[str, Any], wanted: Wanted, name: str) -> TableInput:
     """The table as it should be, from what Glue has; nothing at all for a new one."""
+    wanted = wanted.of(theirs)
     table: TableInput = {key: theirs[key] for key in _WRITABLE if key in theirs}
     stored = table.get("StorageDescriptor") or {}
-    storage = _storage(stored, wanted)
-    if wanted.columns and _schema_is_new(theirs, wanted.columns):
-        storage["Columns"] = _merged_columns(theirs, wanted.columns)
+    storage = _storage(theirs, stored, wanted)
     moved = storage.get("Location") != stored.get("Location")
-    parameters = _merged_parameters(table.get("Parameters", {}), wanted, moved=moved)
+    parameters = _merged_parameters(theirs, wanted, moved=moved)
     table |= {
         "Name": name,
         "TableType": "EXTERNAL_TABLE",
@@ -218,6 +323,25 @@ def merged(theirs: Mapping[str, Any], wanted: Wanted, name: str) -> TableInput:
     return table
 
 
+def unready(theirs: Mapping[str, Any] | None, wanted: Wanted) -> str | None:
+    """What is still missing to describe the data; `None` when nothing is.
+
+    Args:
+        theirs: The table as Glue has it, `None` where there is none.
+        wanted: What is known.
+    """
+    if theirs is None:
+        return None if wanted.complete else "not all is known"
+    has = format_of(theirs.get("Parameters") or {})
+    ours = wanted.of(theirs).format
+    if ours is None:
+        return "its format is not known"
+    if ours != has and not wanted.complete:
+        # What its columns are in another format than the table's, nobody has said.
+        return f"not all is known of it as {ours.name}"
+    return None
+
+
 def changed(theirs: Mapping[str, Any], table: TableInput) -> bool:
     """Whether the table says anything that Glue's does not."""
     return _lasting({"PartitionKeys": [], **theirs}) != _lasting(table)
@@ -230,9 +354,16 @@ def _lasting(table: Mapping[str, Any]) -> dict[str, Any]:
     return lasting
 
 
-def _schema_is_new(theirs: Mapping[str, Any], ours: Columns) -> bool:
-    """Compared by hash: Glue may spell a type otherwise, and people may repair one."""
-    return (theirs.get("Parameters") or {}).get(SCHEMA_HASH) != schema_hash(ours)
+def _is_new(theirs: Mapping[str, Any], wanted: Wanted) -> bool:
+    """Whether the table is to be told its columns and how they are read.
+
+    Compared by hash: Glue may spell a type otherwise, and people may repair one.
+    """
+    if wanted.columns is None:
+        return False
+    parameters = theirs.get("Parameters") or {}
+    known = parameters.get(SCHEMA_HASH) == schema_hash(wanted.columns)
+    return not known or format_of(parameters) != wanted.format
 
 
 def schema_hash(columns: Columns) -> str:
@@ -240,20 +371,28 @@ def schema_hash(columns: Columns) -> str:
     return fingerprint(columns.columns)
 
 
-def _storage(theirs: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
-    serde = theirs.get("SerdeInfo") or {}
-    storage = {
-        **theirs,
-        **_FORMAT,
-        "SerdeInfo": {
-            **serde,
-            "SerializationLibrary": _SERDE,
-            "Parameters": {**(serde.get("Parameters") or {}), "serialization.format": "1"},
-        },
-    }
+def _storage(
+    theirs: Mapping[str, Any], stored: Mapping[str, Any], wanted: Wanted
+) -> dict[str, Any]:
+    storage = dict(stored)
+    if wanted.columns and _is_new(theirs, wanted):
+        storage["Columns"] = _merged_columns(theirs, wanted.columns)
+    if wanted.format and (_is_new(theirs, wanted) or not stored):
+        storage |= _reader(stored.get("SerdeInfo") or {}, wanted, wanted.format)
     if wanted.location:
         storage["Location"] = wanted.location
     return storage
+
+
+def _reader(theirs: Mapping[str, Any], wanted: Wanted, format: Format) -> dict[str, Any]:
+    names: Mapping[str, str] = {}
+    if format is JSON and wanted.schema and wanted.columns:
+        names = names_in_files(wanted.schema, wanted.columns)
+    return {
+        "InputFormat": format.input_format,
+        "OutputFormat": format.output_format,
+        "SerdeInfo": serde(theirs, format, names),
+    }
 
 
 def _merged_columns(theirs: Mapping[str, Any], ours: Columns) -> list[Column]:
@@ -284,22 +423,37 @@ def _ours(text: str | None, mark: str | None) -> bool:
     return not text or fingerprint(text) == mark
 
 
-def _merged_parameters(theirs: Mapping[str, str], wanted: Wanted, *, moved: bool) -> dict[str, str]:
+def _merged_parameters(theirs: Mapping[str, Any], wanted: Wanted, *, moved: bool) -> dict[str, str]:
+    stored: Mapping[str, str] = theirs.get("Parameters") or {}
     # Counts of older data, or of data at the old place, say nothing about the new one.
-    lost = SIZES if moved or wanted.outdated else ()
-    kept = {key: value for key, value in theirs.items() if key not in lost}
-    parameters = {"compressionType": "none", **kept, **_CONSTANT, **wanted.parameters}
+    lost = {*wanted.gone, *(SIZES if moved or wanted.outdated else ())}
+    kept = {key: value for key, value in stored.items() if key not in lost}
+    if wanted.format and _is_new(theirs, wanted):
+        kept = _of_format(kept, wanted, wanted.format)
+    parameters = {**kept, **_CONSTANT, **wanted.parameters}
     if wanted.columns:
         parameters[SCHEMA_HASH] = schema_hash(wanted.columns)
         parameters.pop(LEFT_OUT, None)
         if wanted.columns.left_out:
-            parameters[LEFT_OUT] = fitting(", ".join(wanted.columns.left_out), 512_000)
+            parameters[LEFT_OUT] = fitting(", ".join(wanted.columns.left_out), _VALUE_BYTES)
     return parameters
 
 
+def _of_format(stored: Mapping[str, str], wanted: Wanted, format: Format) -> dict[str, str]:
+    """Parameters that say how the files are to be read; those of another format go."""
+    same = format_of(stored) == format
+    kept = {key: value for key, value in stored.items() if same or key not in _OF_FORMATS}
+    parameters = {**format.parameters, **kept, "classification": format.name}
+    parameters.pop(HEADER_LINES, None)
+    if format is CSV and wanted.header:
+        parameters[HEADER_LINES] = "1"
+    return parameters
+
+
+_OF_FORMATS = (DELIMITER, "compressionType", "areColumnsQuoted", "columnsOrdered")
+
 _CONSTANT = {
     "EXTERNAL": "TRUE",
-    "classification": "parquet",
     "typeOfData": "file",
     MANAGED: "true",
 }
