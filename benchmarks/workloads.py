@@ -173,16 +173,18 @@ def event(request: Any) -> Event:
     return event_of(kind, "raw", payload, received_at=datetime.now(timezone.utc))
 
 
-def answer(workflow: Workflow) -> Event:
-    """What FlyteAdmin says of the execution: which workflow ran."""
+def answer(
+    workflow: Workflow, execution: ExecutionId = EXECUTION, start: datetime = START
+) -> Event:
+    """What FlyteAdmin says of an execution: which workflow ran."""
     from flyteidl.admin import execution_pb2
 
     said = execution_pb2.Execution()
     for part in ("project", "domain", "name"):
-        setattr(said.id, part, getattr(EXECUTION, part))
+        setattr(said.id, part, getattr(execution, part))
     for part in ("project", "domain", "name", "version"):
         setattr(said.closure.workflow_id, part, getattr(workflow, part))
-    said.closure.created_at.FromDatetime(START)
+    said.closure.created_at.FromDatetime(start)
     now = datetime.now(timezone.utc)
     return event_of("execution", "raw", said.SerializeToString(), received_at=now)
 
