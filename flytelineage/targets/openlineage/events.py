@@ -39,19 +39,21 @@ from flytelineage.entities import (
     TaskId,
 )
 from flytelineage.targets import Rejection
-from flytelineage.targets.openlineage.facets import (
+from flytelineage.targets.openlineage.dataset_facets import (
     OVERWRITTEN,
-    PRODUCER,
     Described,
+    Describer,
+    statistics,
+    weight,
+)
+from flytelineage.targets.openlineage.facets import (
     Facets,
-    FlyteExecutionRunFacet,
     JobFacets,
     RunFacets,
     nominal_time,
     stamp,
-    statistics,
-    weight,
 )
+from flytelineage.targets.openlineage.flyte_execution import PRODUCER, FlyteExecutionRunFacet
 from flytelineage.targets.openlineage.graph import Graph, Io, job_of
 from flytelineage.targets.openlineage.names import FLYTE, Name, run_id
 
@@ -115,6 +117,7 @@ class _Story:
 
     def __init__(self, facets: Facets, graph: Graph, emit_running: bool) -> None:
         self.facets = facets
+        self.describer = Describer(facets.names)
         self.graph = graph
         self.emit_running = emit_running
         self._described: dict[DatasetId, Described] = {}
@@ -150,14 +153,14 @@ class _Story:
     def _describe(self, id: DatasetId) -> Described:
         if id not in self._described:
             known = self.graph.datasets.get(id) or Dataset.of(id)
-            self._described[id] = self.facets.dataset(known)
+            self._described[id] = self.describer.describe(known)
         return self._described[id]
 
     @cached_property
     def _columns(self) -> Mapping[TaskId, Mapping[DatasetId, DatasetFacet]]:
         """What columns are made of, by the task that shows it."""
         return {
-            id: self.facets.columns(task.io.columns)
+            id: self.describer.columns(task.io.columns)
             for id, task in self.graph.tasks.items()
             if task.io and task.io.columns
         }
@@ -269,7 +272,7 @@ class _Story:
         written = set(io.outputs) if self._columns else set()
         ios = [task.io for task in self.graph.tasks.values() if task.io and written]
         edges = (edge for each in ios for edge in each.columns if edge.dataset in written)
-        return self.facets.columns(edges)
+        return self.describer.columns(edges)
 
     def _explain(self, io: Io) -> set[DatasetId]:
         """What is described in a run's event, and not only named.

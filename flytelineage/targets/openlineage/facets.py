@@ -16,7 +16,6 @@ from itertools import islice
 
 import attr
 from openlineage.client.facet_v2 import (
-    DatasetFacet,
     JobFacet,
     RunFacet,
     documentation_job,
@@ -48,6 +47,7 @@ from flytelineage.entities import (
     TaskId,
 )
 from flytelineage.targets.error_text import ErrorText, told
+from flytelineage.targets.openlineage.flyte_execution import PRODUCER, FlyteExecutionRunFacet
 from flytelineage.targets.openlineage.graph import Edges, Part, Upstream
 from flytelineage.targets.openlineage.names import Name, Names, address, run_id
 
@@ -55,17 +55,11 @@ MAX_DOCUMENTATION_BYTES = 16_000
 MAX_SQL_BYTES = 64_000
 MAX_LINKS = 20
 MAX_DEPENDENCIES = 300
-MAX_EDGES = 2_000
-"""Edges and their ends in the facet `lineage`."""
-
-# pandas writes its index into Parquet files as columns of this name.
-_PANDAS_INDEX = "__index_level_"
 
 _DIALECTS = {"bigquery_query_job_task": "bigquery", "snowflake": "snowflake", "hive": "hive",
              "presto": "presto", "athena": "athena", "spark-sql": "spark"}  # fmt: skip
 """Of Flyte's task types, the SQL that they speak."""
 
-DatasetFacets = dict[str, DatasetFacet]
 JobFacets = dict[str, JobFacet]
 RunFacets = dict[str, RunFacet]
 
@@ -173,11 +167,8 @@ class Facets:
         return job_dependencies_run.JobDependenciesRunFacet(found, None, producer=PRODUCER)
 
     def true_edges(self, edges: Edges) -> JobFacets:
-        """The true edges of an execution; empty where there is none, or too many to tell.
-
-        A part of them would mislead, since it goes before what else consumers read.
-        """
-        if not edges or len(edges) > MAX_EDGES:
+        """The true edges of an execution; empty where there is none."""
+        if not edges:
             return {}
         entries: list[lineage.LineageEntry] = [
             lineage.LineageDatasetEntry(
@@ -236,8 +227,7 @@ def _about_job(known: Pipeline | Task) -> Iterator[tuple[str, JobFacet]]:
             ownership_job.Owner(owner_name(each), each.type) for each in known.ownership.owners
         ]
         yield "ownership", ownership_job.OwnershipJobFacet(owners, producer=PRODUCER)
-    if tags := list(tags(known)):
-        fields = [tags_job.TagsJobFacetFields(key, value, "FLYTE") for key, value in tags]
+    if fields := [tags_job.TagsJobFacetFields(*tag, "FLYTE") for tag in tags(known)]:
         yield "tags", tags_job.TagsJobFacet(fields, producer=PRODUCER)
     if known.version and known.version.source:
         yield (

@@ -38,6 +38,9 @@ _STATES: Mapping[str, State] = {
 _UNSUCCESSFUL = {"FAILED", "ABORTED", "TIMED_OUT", "FAILING", "ABORTING"}
 _WRITTEN_BEFORE = {"CACHE_HIT"}
 
+MAX_EDGES = 2_000
+"""Ends of edges that one event tells."""
+
 
 class Io(NamedTuple):
     """What a run, or a job without a run, reads and writes."""
@@ -78,6 +81,9 @@ class Edges:
         return sum(1 + len(ends) for ends in (*self.datasets.values(), *self.jobs.values()))
 
 
+_Evidence = Mapping[TaskId, tuple[Evidence, ...]]
+
+
 class Graph:
     """One lineage; each property is computed once.
 
@@ -89,8 +95,8 @@ class Graph:
     def __init__(self, lineage: Lineage, at: datetime) -> None:
         self.lineage = lineage
         self.at = at
+        # An execution that failed half-way saw only some of its edges.
         self.tells_datasets = lineage.phase not in _UNSUCCESSFUL
-        """An execution that failed half-way saw only some of its edges."""
         self.pipelines: dict[PipelineId, Pipeline] = {each.id: each for each in lineage.pipelines}
         # A task that is told per place now, or is there no more, is no job any longer.
         self.tasks: dict[TaskId, Task] = {
@@ -120,11 +126,10 @@ class Graph:
 
     def ended(self, run: Run) -> datetime:
         """When the run ended, as well as it is known."""
-        if run.ended_at:
-            return run.ended_at
+        if run.ended_at or run.phase in _STATES or self.state(run) != "ABORT":
+            return run.ended_at or self.began(run)
         around = self._by_id.get(RunId(execution=run.execution))
-        at_last = around.ended_at if around and run.phase not in _STATES else None
-        return at_last or self.began(run)
+        return (around.ended_at if around else None) or self.began(run)
 
     def state(self, run: Run) -> State | None:
         """How the run ended; `None` while it runs, and where nobody knows."""
@@ -175,27 +180,14 @@ class Graph:
 
     @cached_property
     def _ios(self) -> dict[RunId, Io]:
-        if not self.tells_datasets:
-            return {}
-        runs = (*self.executions, *self.attempts)
+        runs = [*self.executions, *self.attempts] if self.tells_datasets else []
         completed = [run for run in runs if self.state(run) == "COMPLETE"]
-        by_task: dict[TaskId, list[Run]] = defaultdict(list)
-        for run in completed:
-            if run.task:
-                by_task[run.task].append(run)
-        return {run.id: self._io(run, by_task) for run in completed}
-
-    def _io(self, run: Run, by_task: Mapping[TaskId, list[Run]]) -> Io:
-        task = self.tasks.get(run.task) if run.task else None
-        if task is None or task.io is None:
-            return Io(run.inputs, run.outputs)
-        runs = by_task[task.id]
-        read = {id for each in runs for id in each.inputs}
-        written = {id for each in runs for id in each.outputs}
-        return Io(
-            _kept(run.inputs, read, [edge.dataset for edge in task.io.inputs]),
-            _kept(run.outputs, written, [edge.dataset for edge in task.io.outputs]),
-        )
+        of_tasks = {
+            id: _TaskIo.of(self.tasks[id], shown)
+            for id, shown in _by_task(completed).items()
+            if id in self.tasks
+        }
+        return {run.id: _io(run, of_tasks.get(run.task) if run.task else None) for run in completed}
 
     def io(self, run: Run) -> Io:
         """What the run read and wrote; nothing unless it completed.
@@ -241,45 +233,49 @@ class Graph:
 
     def upstream(self, run: Run) -> Iterator[Upstream]:
         """What had to run before a run; last what its task has and no run of it shows."""
-        if run.task is None:
-            return
-        task = self.tasks.get(run.task)
-        edges = task.io.upstream if task and task.io else ()
-        evidence = {edge.task: edge.evidence for edge in edges}
+        evidence, unseen = self._waits.get(run.task, ({}, ()))
         for id in run.upstream:
             if before := self._task_of(id):
                 yield Upstream(before, id, evidence.get(before, ()))
-        for edge in edges:
-            if edge.task not in self._waited_for[run.task]:
-                yield Upstream(edge.task, None, edge.evidence)
+        yield from unseen
 
     def _task_of(self, id: RunId) -> TaskId | None:
         run = self._by_id.get(id)
         return run.task if run else None
 
     @cached_property
-    def _waited_for(self) -> Mapping[TaskId, set[TaskId | None]]:
-        """By task, what its runs waited for."""
-        found: dict[TaskId, set[TaskId | None]] = defaultdict(set)
-        for run in self.attempts:
-            if run.task:
-                found[run.task].update(map(self._task_of, run.upstream))
+    def _waits(self) -> dict[TaskId | None, tuple[_Evidence, tuple[Upstream, ...]]]:
+        """By task, what says for what it waits, and what none of its runs waited for."""
+        found: dict[TaskId | None, tuple[_Evidence, tuple[Upstream, ...]]] = {}
+        for id, runs in _by_task(self.attempts).items():
+            task = self.tasks.get(id)
+            edges = task.io.upstream if task and task.io else ()
+            seen = {self._task_of(before) for run in runs for before in run.upstream}
+            found[id] = (
+                {edge.task: edge.evidence for edge in edges},
+                tuple(Upstream(e.task, None, e.evidence) for e in edges if e.task not in seen),
+            )
         return found
 
     @cached_property
     def edges(self) -> Edges:
-        """What the tasks show, all together."""
+        """What the tasks show, all together.
+
+        Nothing where that is more than `MAX_EDGES`: a part would mislead, since consumers
+        believe it before all else.
+        """
+        ios = [(run, self.io(run)) for run in self.attempts]
+        if sum(len(io.inputs) * len(io.outputs) for _, io in ios) > MAX_EDGES:
+            return Edges({}, {})
         made: dict[DatasetId, dict[DatasetId, None]] = {}
-        for run in self.attempts:
-            io = self.io(run)
-            if not io.inputs and not self._is_complete(run):
-                continue
-            for output in io.outputs:
+        for run, io in ios:
+            for output in io.outputs if io.inputs or self._is_complete(run) else ():
                 made.setdefault(output, {}).update(dict.fromkeys(io.inputs))
-        return Edges(
+        edges = Edges(
             {output: tuple(id for id in inputs if id != output) for output, inputs in made.items()},
             dict(self._promises()),
         )
+        return edges if len(edges) <= MAX_EDGES else Edges({}, {})
 
     def _is_complete(self, run: Run) -> bool:
         task = self.tasks.get(run.task) if run.task else None
@@ -304,9 +300,45 @@ def job_of(run: Run) -> PipelineId | TaskId | None:
     return run.pipeline if run.node is None else run.task
 
 
-def _kept(
-    shown: Iterable[DatasetId], by_all: set[DatasetId], told: list[DatasetId]
-) -> tuple[DatasetId, ...]:
-    """What a run shows and its task has, and what its task has and no run shows."""
-    mine = set(shown)
-    return tuple(id for id in told if id in mine or id not in by_all)
+class _TaskIo(NamedTuple):
+    """What a task reads and writes, over all of its runs.
+
+    Attributes:
+        unseen: What none of the runs shows.
+    """
+
+    inputs: frozenset[DatasetId]
+    outputs: frozenset[DatasetId]
+    unseen: Io
+
+    @classmethod
+    def of(cls, task: Task, runs: Iterable[Run]) -> _TaskIo | None:
+        """The io of a task; `None` where it is not known."""
+        if task.io is None:
+            return None
+        inputs = dict.fromkeys(edge.dataset for edge in task.io.inputs)
+        outputs = dict.fromkeys(edge.dataset for edge in task.io.outputs)
+        read = {id for run in runs for id in run.inputs}
+        written = {id for run in runs for id in run.outputs}
+        unseen = Io(
+            tuple(id for id in inputs if id not in read),
+            tuple(id for id in outputs if id not in written),
+        )
+        return cls(frozenset(inputs), frozenset(outputs), unseen)
+
+
+def _io(run: Run, of_task: _TaskIo | None) -> Io:
+    if of_task is None:
+        return Io(run.inputs, run.outputs)
+    return Io(
+        (*(id for id in run.inputs if id in of_task.inputs), *of_task.unseen.inputs),
+        (*(id for id in run.outputs if id in of_task.outputs), *of_task.unseen.outputs),
+    )
+
+
+def _by_task(runs: Iterable[Run]) -> dict[TaskId, list[Run]]:
+    found: dict[TaskId, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.task:
+            found[run.task].append(run)
+    return found

@@ -138,7 +138,8 @@ def address(uri: str) -> str:
     if separator and scheme.lower() not in _BUCKETS:
         authority, slash, path = rest.partition("/")
         uri = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
-    return quote(uri, safe="/:@!$&'()*+,;=-._~%")
+        return quote(uri, safe=_SAFE + "#")
+    return quote(uri, safe=_SAFE)
 
 
 def unknown_placeholders(template: str) -> list[str]:
@@ -156,6 +157,8 @@ def _owner(name: str) -> tuple[str, str]:
     project, domain, *rest = (*name.split(".", 2), "", "")
     return (project, domain) if any(rest) else ("", "")
 
+
+_SAFE = "/:@!$&'()*+,;=-._~%"
 
 # ------------------------------------------------------------------ other platforms
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from traitlets import Bool, Dict, Enum, TraitError, Unicode, default, validate
@@ -15,25 +13,12 @@ from flytelineage.errors import ConfigError
 from flytelineage.options import SecretDict, revealed
 from flytelineage.targets import Rejection, Target
 from flytelineage.targets.error_text import ERROR_TEXTS
+from flytelineage.targets.openlineage import settings
 from flytelineage.targets.openlineage.names import NAMESPACE, Names, unknown_placeholders
 
 if TYPE_CHECKING:
     from flytelineage.targets.openlineage.events import Conversion
     from flytelineage.targets.openlineage.transport import Connection
-
-_SHOWN = frozenset(
-    {
-        "type", "name", "url", "endpoint", "compression", "log_file_path", "topic", "messageKey",
-        "filesystem", "protocol", "region", "location", "project_id", "domainId",
-        "endpointOverride", "transformer_class", "bootstrap.servers", "security.protocol",
-        "sasl.mechanism", "sasl.mechanisms", "tokenEndpoint", "token_endpoint", "caCertPath",
-        "clientCertPath", "clientKeyPath", "method", "mode",
-    }
-)  # fmt: skip
-"""Keys of a transport whose texts may be shown; those of all others are secrets."""
-
-_LOCAL = frozenset({"file", "console", "noop"})
-"""Transports that change nothing but what belongs to this machine."""
 
 
 class OpenLineageTarget(Target):
@@ -54,7 +39,7 @@ class OpenLineageTarget(Target):
     journal = True
 
     transport = SecretDict(
-        shown=_SHOWN,
+        shown=settings.SHOWN,
         help="""
         How events are delivered, as OpenLineage's Python client takes it: `type` is `http`,
         `file`, `kafka`, `composite` or any other of its transports, or the dotted path of a
@@ -142,17 +127,13 @@ class OpenLineageTarget(Target):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not self.transport and not _is_configured_elsewhere():
-            raise ConfigError(
-                "OpenLineageTarget needs a transport: set OpenLineageTarget.transport = "
-                '{"type": "http", "url": "http://host:5000"} or {"type": "file", '
-                '"log_file_path": "events.jsonl"}'
-            )
+        if not self.transport and not settings.is_configured_elsewhere():
+            raise ConfigError(settings.NOT_CONFIGURED)
 
     @property
     def remote(self) -> bool:  # type: ignore[override]
         """False where only files, the log or nothing is written."""
-        return not _is_local(self.transport)
+        return not settings.is_local(self.transport)
 
     @property
     def running(self) -> bool:  # type: ignore[override]
@@ -241,26 +222,6 @@ class OpenLineageTarget(Target):
     def _now(self) -> datetime:
         """When what a library user says without a time is true."""
         return datetime.now(timezone.utc)
-
-
-def _is_local(transport: Any) -> bool:
-    """Whether a transport, and all those within it, stay on this machine."""
-    inner = transport.get("transports", transport.get("transport"))
-    if transport.get("type") == "composite":
-        parts = list(inner.values()) if isinstance(inner, dict) else list(inner or ())
-        return bool(parts) and all(map(_is_local, parts))
-    if transport.get("type") == "transform":
-        return isinstance(inner, dict) and _is_local(inner)
-    path = str(transport.get("log_file_path", "")).removeprefix("file://")
-    return transport.get("type") in _LOCAL and "://" not in path
-
-
-def _is_configured_elsewhere() -> bool:
-    """Whether OpenLineage's client would find a configuration of its own."""
-    files = [Path("openlineage.yml"), Path("~/.openlineage/openlineage.yml").expanduser()]
-    return any(name.startswith("OPENLINEAGE_") for name in os.environ) or any(
-        file.is_file() for file in files
-    )
 
 
 def _import_client() -> None:

@@ -33,47 +33,38 @@ from flytelineage import durable
 from flytelineage.errors import ConfigError, TargetUnavailable, TransientTargetError
 from flytelineage.options import redact
 from flytelineage.targets.openlineage.events import Event
+from flytelineage.targets.openlineage.settings import NOT_CONFIGURED, tells_all, with_defaults
 
 MAX_REASON = 500
 """Characters of the server's reason that are kept."""
 
-_NO_RETRY = {"total": 0, "connect": 0, "read": 0, "status_forcelist": []}
 
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    # The daemon tries again itself; a client that does holds its thread meanwhile.
-    "http": {"retry": _NO_RETRY},
-    "async_http": {"retry": _NO_RETRY},
-    # The client's own default is a new file for each event, named by the clock.
-    "file": {"append": True},
-    # Or an event that one of them did not get would count as told.
-    "composite": {"continue_on_failure": False},
-}
-"""By type, what we take where nobody says otherwise."""
+_SERVERS = (HttpTransport, AsyncHttpTransport)
 
 
 class Connection:
     """One transport, spoken to by one thread at a time.
 
     Args:
-        transport: As the client takes it, with `DEFAULTS` for what it does not say; empty
+        transport: As the client takes it, with our defaults for what it does not say; empty
             takes what the environment and `openlineage.yml` say, as the client does.
         timeout_seconds: How long to wait for what is sent in the background.
     """
 
     def __init__(self, transport: Mapping[str, Any], *, timeout_seconds: float = 60.0) -> None:
         self._timeout = timeout_seconds
-        self._emit: Callable[[Event], Any]
+        self._emits: list[Callable[[Event], Any]]
         if transport:
             self._transport = _made(transport)
-            self._emit = self._transport.emit
+            self._emits = _ways(self._transport, each=tells_all(transport))
         else:
             client = _client()
             self._transport = client.transport
-            self._emit = client.emit
+            self._emits = [client.emit]
         self._each = list(_each(self._transport))
         for one in self._each:
             _prepare(one)
-        self._addresses = {_address(one) for one in self._each if isinstance(one, HttpTransport)}
+        self._addresses = {_address(one) for one in self._each if isinstance(one, _SERVERS)}
         self._failed = self._count_failed()
 
     def __str__(self) -> str:
@@ -92,8 +83,12 @@ class Connection:
             TransientTargetError: Perhaps it was accepted.
             TargetUnavailable: Everything is refused until somebody acts.
         """
+        refusals = [self._tried(emit, event) for emit in self._emits]
+        return "; ".join(filter(None, refusals)) or None
+
+    def _tried(self, emit: Callable[[Event], Any], event: Event) -> str | None:
         try:
-            self._emit(event)
+            emit(event)
         except Exception as exc:  # whatever a transport raises: there is no class for it
             return self._refusal(exc)
         return None
@@ -117,7 +112,7 @@ class Connection:
             ConfigError: What is wrong and what to do.
         """
         for one in self._each:
-            if isinstance(one, HttpTransport | AsyncHttpTransport):
+            if isinstance(one, _SERVERS):
                 self._check_server(one)
             elif isinstance(one, FileTransport):
                 _check_file(one)
@@ -236,7 +231,7 @@ def _made(transport: Mapping[str, Any]) -> Transport:
             f"OpenLineageTarget.transport: its type {wanted!r} is none of {', '.join(known)}, "
             "and no dotted path of a class"
         )
-    made = _tried(lambda: get_default_factory().create(_with_defaults(transport)))
+    made = _tried(lambda: get_default_factory().create(with_defaults(transport)))
     if isinstance(made, NoopTransport) and wanted != NoopTransport.kind:
         raise ConfigError(
             "OPENLINEAGE_DISABLED is true in the environment, so nothing would be told: take it "
@@ -255,12 +250,6 @@ def _client() -> OpenLineageClient:
     return client
 
 
-NOT_CONFIGURED = (
-    "OpenLineageTarget needs a transport: set OpenLineageTarget.transport = "
-    '{"type": "http", "url": "http://host:5000"} or {"type": "file", "log_file_path": '
-    '"events.jsonl"}; or configure OpenLineage by its environment variables or openlineage.yml'
-)
-
 _T = TypeVar("_T")
 
 
@@ -274,14 +263,14 @@ def _tried(make: Callable[[], _T]) -> _T:
         ) from exc
 
 
-def _with_defaults(transport: Any) -> Any:
-    """A copy with our defaults, also for the transports inside of it."""
-    if isinstance(transport, list):
-        return [_with_defaults(each) for each in transport]
-    if not isinstance(transport, Mapping):
-        return transport
-    ours = DEFAULTS.get(str(transport.get("type")), {})
-    return {**ours, **{key: _with_defaults(value) for key, value in transport.items()}}
+def _ways(transport: Transport, *, each: bool) -> list[Callable[[Event], Any]]:
+    """How an event is sent: once, or to each part of a composite.
+
+    A composite that stops at a failure would keep from the others what one refuses.
+    """
+    if each and isinstance(transport, CompositeTransport):
+        return [one.emit for one in transport.transports]
+    return [transport.emit]
 
 
 def _each(transport: Transport) -> Iterator[Transport]:
