@@ -923,7 +923,7 @@ class TestWhatFlyteAdminAdds:
         """Each version has its own."""
         rules = Rules(source_url="https://git/{name}/{module}.py#{version}")
         versioned = Identifier("shop", "production", "app.etl.load", "a b")
-        known = facts(node("n0", "load", task=versioned))
+        known = facts(replace(node("n0", "load"), task=versioned))
 
         (load,) = build(known, rules=rules).lineage.tasks
         (silent,) = build(known).lineage.tasks
