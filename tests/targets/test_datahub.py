@@ -518,6 +518,15 @@ def test_storage_alone_leaves_the_other_properties(gms: GmsDouble) -> None:
     assert properties["customProperties"]["kind"] == "blob"
 
 
+def test_without_patches_a_place_takes_no_name_away(gms: GmsDouble) -> None:
+    """Written whole, the properties would lose what else was known."""
+    before = dict(tell(gms, lineage()))[ORDERS_URN, "datasetProperties"]
+
+    known = tell(gms, [Dataset.of(ORDERS, storage=Storage(uri="s3://b/1"))], patches=False)
+
+    assert known[ORDERS_URN, "datasetProperties"] == before
+
+
 def test_datasets_of_other_platforms_are_only_added_to(gms: GmsDouble) -> None:
     """Their own source describes them; DataHub only learns that they exist."""
     gms.aspects[BUCKET_URN, "datasetProperties"] = {

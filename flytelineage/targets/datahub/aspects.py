@@ -224,10 +224,10 @@ class Describer:
     def _properties(self, about: Subject, dataset: Dataset) -> Iterator[Proposal]:
         """Several of our aspects share this one of DataHub's, and any may be told alone."""
         known = _dataset_properties(dataset)
-        all_known = dataset.properties and dataset.storage and known.lastModified
-        if all_known or (not self.patches and _told(dataset)):
+        all_known = dataset.storage and known.lastModified
+        if dataset.properties and (all_known or not self.patches):
             yield about.upsert(known, *_told(dataset))
-        elif self.patches:
+        elif self.patches:  # else the name would go, for a place
             fields = _fields(dataset, known).items()
             operations = [one for path, value in fields for one in _put(value, *path)]
             yield from about.patch(_DATASET, operations, *_told(dataset) or ["operation"])

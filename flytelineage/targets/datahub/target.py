@@ -187,9 +187,9 @@ class DataHubTarget(Target):
         Whether what others may have written, too, is told as a PATCH: edges of tasks, owners,
         tags, terms, structured properties, and what is known of other platforms' datasets.
         Then ours is added to theirs, and of ours is taken away what holds no longer. Without,
-        all is replaced, and of other platforms' datasets little is told: turn it off for
-        servers that are too old for patches, and for `datahub lite`, which loads none. By
-        default it is on with `server` and off with `file`.
+        all is replaced, also what people wrote, and what is not surely ours is not told:
+        turn it off for servers that are too old for patches, and for `datahub lite`, which
+        loads none. By default it is on with `server` and off with `file`.
 
         Example: c.DataHubTarget.patches = True
         """,
