@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
-from traitlets import Bool, Unicode
+from traitlets import Bool, TraitError, Unicode, validate
 from traitlets.config import LoggingConfigurable
 
+from flytelineage.console import Console
 from flytelineage.dataset_names import Names
 from flytelineage.dataset_rules import DatasetRules, rules_of
 from flytelineage.facts import Facts
@@ -87,6 +89,16 @@ class LineageBuilder(LoggingConfigurable):
         """,
     ).tag(config=True)
 
+    console_url = Unicode(
+        "",
+        help="""
+        FlyteConsole, up to `/console`: runs, pipelines and tasks are then told with links to
+        their pages. Empty tells no such links.
+
+        Example: c.LineageBuilder.console_url = "https://flyte.example.com/console"
+        """,
+    ).tag(config=True)
+
     @cached_property
     def names(self) -> Names:
         """The names of datasets by their URIs."""
@@ -101,7 +113,15 @@ class LineageBuilder(LoggingConfigurable):
             owner_label=self.owner_label,
             owner_principal=self.owner_principal,
             source_url=self.source_url,
+            console=Console(self.console_url),
         )
+
+    @validate("console_url")
+    def _check_console(self, proposal: Any) -> Any:
+        url = proposal["value"]
+        if url and not url.startswith(("http://", "https://")):
+            raise TraitError("LineageBuilder.console_url must begin with http:// or https://")
+        return url
 
     def check(self) -> None:
         """Load what the options name, so that a mistake shows before the first build.

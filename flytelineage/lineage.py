@@ -9,13 +9,14 @@ never makes an edge up.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from urllib.parse import quote
 
 from flytelineage import naming
+from flytelineage.console import NO_CONSOLE, Console
 from flytelineage.dataset_names import Names
 from flytelineage.definitions import TaskDefinition, descriptions
 from flytelineage.entities import (
@@ -25,6 +26,7 @@ from flytelineage.entities import (
     Edge,
     Evidence,
     Lineage,
+    Link,
     Logic,
     Operation,
     Owner,
@@ -70,6 +72,7 @@ class Rules:
         owner_label: The label of executions that names owners; empty for none.
         owner_principal: Whether who started an execution is an owner.
         source_url: A template of `SOURCE_KEYS`: where a version's source code is.
+        console: FlyteConsole, where its address is known.
     """
 
     names: Names = field(default_factory=Names)
@@ -77,6 +80,7 @@ class Rules:
     owner_label: str = ""
     owner_principal: bool = False
     source_url: str = ""
+    console: Console = NO_CONSOLE
 
 
 DEFAULT_RULES = Rules()
@@ -153,7 +157,7 @@ class _Builder:
         self.flow = DataFlow(
             self.structure, known, pipeline, names=rules.names, infer_order=rules.infer_order
         )
-        self.runs = Runs(self.flow, phase)
+        self.runs = Runs(self.flow, phase, rules.console)
 
     def build(self) -> Build:
         """The entities first: what has no name is known once they were made."""
@@ -212,6 +216,7 @@ class _Builder:
             properties=Properties(
                 name=self.pipeline.name,
                 description=(definition.description if definition else "") or None,
+                url=self._workflow_url(),
                 custom={name: value for name, value in custom.items() if value},
             ),
             version=self._version(workflow) if workflow else None,
@@ -219,6 +224,18 @@ class _Builder:
             tasks=self._task_list(),
             kind="single task" if self.pipeline.name.startswith(SINGLE_TASK) else "workflow",
         )
+
+    def _workflow_url(self) -> str | None:
+        """The workflow's page; a guessed name is a module's, and has none."""
+        if self.known.name_source == "guessed":
+            return None
+        id = self.pipeline
+        return self.rules.console.workflow(id.project, id.domain, id.name)
+
+    def _task_url(self, task: Identifier | None, links: Sequence[Link]) -> str | None:
+        """The task's page; without a console its newest logs."""
+        page = task and self.rules.console.task(task.project, task.domain, task.name)
+        return page or (links[-1].url if links else None)
 
     def _version(self, of: Identifier) -> Version | None:
         """A version; tasks are mostly registered together with their workflow."""
@@ -296,7 +313,7 @@ class _Builder:
             as_of=self.facts.started_at,
             properties=Properties(
                 name=naming.short(id.name) + (f"@{id.place}" if id.place else ""),
-                url=links[-1].url if links else None,
+                url=self._task_url(task, links),
                 custom={
                     "node": _listed(spec_ids),
                     **({"source": source} if task and (source := self._source(task)) else {}),

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 
 from flytelineage import naming
+from flytelineage.console import NO_CONSOLE, Console
 from flytelineage.entities import DatasetId, Run, RunId
 from flytelineage.facts import AttemptFacts, Facts, NodeFacts
 from flytelineage.flow import DataFlow, Use
@@ -24,11 +25,13 @@ class Runs:
     Args:
         flow: What the tasks read, wrote and waited for.
         phase: The execution's; only a successful one says what its runs read and wrote.
+        console: Where people look at them.
     """
 
-    def __init__(self, flow: DataFlow, phase: str) -> None:
+    def __init__(self, flow: DataFlow, phase: str, console: Console = NO_CONSOLE) -> None:
         self.flow = flow
         self.phase = phase
+        self.pages = console.execution(flow.facts.execution)
         self.succeeded = phase == "SUCCEEDED"
 
     def inputs(self) -> tuple[DatasetId, ...]:
@@ -58,6 +61,7 @@ class Runs:
                 "started_at": facts.started_at,
                 "ended_at": facts.ended_at or self._last_end(),
                 "error": facts.error,
+                "links": self.pages,
                 "inputs": self.inputs() if self.succeeded else (),
                 "outputs": self.outputs() if self.succeeded else (),
                 "custom": {name: value for name, value in custom.items() if value} or None,
@@ -107,7 +111,7 @@ class Runs:
                 "started_at": attempt.started_at,
                 "ended_at": attempt.ended_at,
                 "error": attempt.error,
-                "links": attempt.links,
+                "links": (*attempt.links, *self.pages),
             }
         )
 

@@ -27,6 +27,7 @@ MIDDLE = {
     "entities", "errors", "events", "facts", "definition_keys", "flyte_types", "literals", "uris",
     "flytekit_values",
     "dataset_names", "naming", "definitions", "dependencies", "structure", "timing", "flow", "runs", "lineage",
+    "console",
 }  # fmt: skip
 """What an execution becomes, from bytes to lineage."""
 
@@ -74,6 +75,7 @@ MAY_IMPORT = {
     "consultant": WORDS | {"consult", "events", "facts", "scope"},
     "store": WORDS | {"events", "migrations", "targets"},
     "parts": {"entities"},
+    "console": {"entities"},
     "telling": {"entities", "errors", "parts", "store"},
     "explain": WORDS | MIDDLE | {"consult", "store"},
     # The plugins: a contract, and each plug on its own.
@@ -104,7 +106,7 @@ PURE = {
     "entities", "events", "facts", "fold", "definition_keys", "consult", "flyte_types", "literals", "uris",
     "flytekit_values",
     "dataset_paths", "dataset_names", "naming", "definitions", "dependencies", "structure", "timing",
-    "flow", "runs", "lineage", "schemas", "scope", "sql", "parts", "telling",
+    "flow", "runs", "lineage", "schemas", "scope", "sql", "console", "parts", "telling",
     "explain",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from flyteidl.core import interface_pb2
 
+from flytelineage.console import Console
 from flytelineage.definitions import read_closure
 from flytelineage.entities import (
     IO,
@@ -931,6 +932,19 @@ class TestWhatFlyteAdminAdds:
         assert load.version.source == "https://git/app.etl.load/app/etl.py#a%20b"
         assert load.properties.custom["source"] == load.version.source
         assert silent.version.source is None
+
+    def test_pages_are_where_the_console_is(self):
+        """Runs lead to the execution; a guessed name has no page of its own."""
+        rules = Rules(console=Console("https://flyte/console/"))
+        known = facts(node("n0", "load"))
+
+        told = build(known, rules=rules, name_source="admin").lineage
+
+        pages = "https://flyte/console/projects/shop/domains/production"
+        assert told.tasks[0].properties.url == f"{pages}/tasks/app.etl.load"
+        assert {run.links[-1].url for run in told.runs} == {f"{pages}/executions/a1b2"}
+        assert told.pipelines[0].properties.url == f"{pages}/workflows/{told.pipelines[0].name}"
+        assert build(known, rules=rules).lineage.pipelines[0].properties.url is None
 
 
 class TestWhoWrote:
