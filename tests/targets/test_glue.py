@@ -243,7 +243,7 @@ class TestTables:
             dataset(storage=None),
             dataset(storage=None, schema=None),
             dataset(schema=schema(column(kind="union"))),
-            dataset(storage=PARQUET.model_copy(update={"format": "csv"})),
+            dataset(storage=PARQUET.model_copy(update={"format": "orc"})),
             dataset(storage=PARQUET.model_copy(update={"uri": "gs://flyte/data/orders"})),
             dataset(
                 storage=PARQUET.model_copy(update={"format": None}),
@@ -253,7 +253,7 @@ class TestTables:
         ],
     )
     def test_no_table(self, target: GlueCatalogTarget, glue: Any, told: Dataset) -> None:
-        """What is no Parquet on S3, or lacks a schema, or was only read: not even a database."""
+        """Another format or store, no schema, or only read: there is not even a database."""
         rejections = target.emit(lineage(told))
 
         assert rejections == []
@@ -400,20 +400,24 @@ class TestRepeating:
         assert storage["Location"] == FOLDER + "/"
 
     def test_other_format(self, target: GlueCatalogTarget, glue: Any) -> None:
-        """A task that now writes CSV does not move a Parquet table there."""
+        """CSV without its columns does not move a Parquet table there."""
         target.emit(lineage(dataset()))
+        csv = ELSEWHERE.model_copy(update={"format": "csv"})
 
-        target.emit(lineage(dataset(storage=ELSEWHERE.model_copy(update={"format": "csv"}))))
+        target.emit(lineage(dataset(schema=None, storage=csv)))
 
         assert table(glue)["StorageDescriptor"]["Location"] == FOLDER + "/"
+        assert target.copies() == {}
 
     def test_many_tables(self, target: GlueCatalogTarget, glue: Any) -> None:
-        """The database is asked for once."""
+        """The database is made once, and asked for no more often than that needs."""
         calls = calls_of(target)
 
         target.emit(lineage(*(dataset(f"o{number}") for number in range(5))))
 
-        assert calls.count("GetDatabase") == calls.count("CreateDatabase") == 1
+        assert calls.count("CreateDatabase") == 1
+        # Before it was made, and for the account that owns it.
+        assert calls.count("GetDatabase") == 2
         assert len(tables(glue)) == 5
 
 

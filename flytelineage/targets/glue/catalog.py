@@ -101,12 +101,23 @@ class Catalog:
     def __init__(self, client: Any, catalog_id: str = "") -> None:
         self._client = client
         self._whose = {"CatalogId": catalog_id} if catalog_id else {}
+        self._account = _account(catalog_id)
         self._databases: set[str] = set()
 
     def table(self, database: str, name: str) -> dict[str, Any] | None:
         """The table as Glue has it; `None` when it, or its database, does not exist."""
         answer = self._call("get_table", DatabaseName=database, Name=name)
-        return answer["Table"] if answer else None
+        if answer is None:
+            return None
+        found: dict[str, Any] = answer["Table"]
+        self._account = self._account or _account(found.get("CatalogId"))
+        return found
+
+    def account(self, database: str) -> str | None:
+        """Who owns the catalogue: as it was given, else as Glue says; `None` if it does not."""
+        if self._account is None and database in self._databases:
+            self._look_at(database)  # it is new, and so are all tables that were looked at
+        return self._account
 
     def create_table(self, database: str, table: Mapping[str, Any]) -> bool:
         """Create a table.
@@ -210,9 +221,15 @@ class Catalog:
 
     def has_database(self, name: str) -> bool:
         """Whether the database exists; only a yes is remembered."""
-        if name not in self._databases and self._call("get_database", Name=name):
+        if name not in self._databases and self._look_at(name):
             self._databases.add(name)
         return name in self._databases
+
+    def _look_at(self, database: str) -> bool:
+        answer = self._call("get_database", Name=database)
+        if answer:
+            self._account = self._account or _account(answer["Database"].get("CatalogId"))
+        return answer is not None
 
     def create_database(self, name: str, tags: Mapping[str, str]) -> None:
         """Create a database, unless somebody was faster."""
@@ -234,6 +251,11 @@ class Catalog:
         except BotoCoreError as exc:
             raise _unsent(exc) from exc
         return answer
+
+
+def _account(catalog_id: str | None) -> str | None:
+    """The account of a catalogue; a catalogue in another one has its name behind a colon."""
+    return (catalog_id or "").partition(":")[0] or None
 
 
 _SURPRISES = frozenset(

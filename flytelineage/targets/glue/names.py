@@ -13,12 +13,12 @@ from string import Formatter
 from typing import NamedTuple
 
 from flytelineage.entities import Dataset, DatasetId, Lineage, PipelineId, TaskId
-from flytelineage.targets.glue.text import cleaned, fingerprint, fitting
+from flytelineage.targets.glue.text import Fitter, cleaned, fingerprint, fitting
 
 FLYTE = "flyte"
 """Platform of the datasets that are named after the task that wrote them."""
 
-_NAME_BYTES = 255
+NAME_BYTES = 255
 
 
 class Origin(NamedTuple):
@@ -128,22 +128,23 @@ def _last_part(name: str) -> str:
 # ----------------------------------------------------------- databases and tables
 
 
-def database_name(origin: Origin) -> str:
-    """The database of a project and domain."""
+def database_name(origin: Origin, fit: Fitter | None = None) -> str:
+    """The database of a project and domain; `fit` notes if it is cut."""
     pipeline = origin.task.pipeline
-    return fitting(cleaned(f"flyte_{pipeline.domain}_{pipeline.project}"), _NAME_BYTES)
+    name = cleaned(f"flyte_{pipeline.domain}_{pipeline.project}")
+    return (fit or Fitter())("the name of the database", name, NAME_BYTES)
 
 
-def table_name(template: str, origin: Origin) -> str:
-    """The table's name by the operator's template."""
+def table_name(template: str, origin: Origin, fit: Fitter | None = None) -> str:
+    """The table's name by the operator's template; `fit` notes if it is cut."""
     name = template.format_map({key: cleaned(part) for key, part in _parts(origin).items()})
-    return fitting(cleaned(name), _NAME_BYTES)
+    return (fit or Fitter())("the name of the table", cleaned(name), NAME_BYTES)
 
 
 def distinguished(name: str, dataset: str) -> str:
     """The name for the case that another dataset has the plain one."""
     suffix = f"_{fingerprint(dataset)[:8]}"
-    return fitting(name, _NAME_BYTES - len(suffix)) + suffix
+    return fitting(name, NAME_BYTES - len(suffix)) + suffix
 
 
 def unknown_keys(template: str) -> set[str]:

@@ -1,17 +1,17 @@
-"""Registers Parquet datasets as tables; decides what to create, update and leave alone."""
+"""Registers datasets as tables; decides what to create, update and leave alone."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Dict, Enum, Float, Integer, TraitError, Unicode, validate
+from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitError, Unicode, validate
 
-from flytelineage.entities import Dataset, Lineage, Storage
+from flytelineage.entities import Copy, Dataset, DatasetId, Lineage, Storage
 from flytelineage.errors import (
     ConfigError,
     PermanentTargetError,
@@ -21,9 +21,11 @@ from flytelineage.errors import (
 )
 from flytelineage.targets import Rejection, Target
 from flytelineage.targets.glue import layout, names, tables
+from flytelineage.targets.glue.formats import FORMATS
 from flytelineage.targets.glue.places import Place, source_of
+from flytelineage.targets.glue.selection import Selection
 from flytelineage.targets.glue.tables import Wanted
-from flytelineage.targets.glue.text import moment
+from flytelineage.targets.glue.text import Fitter, moment
 
 if TYPE_CHECKING:
     from flytelineage.targets.glue.catalog import Catalog
@@ -35,12 +37,12 @@ _ROUNDS = 5
 
 
 class GlueCatalogTarget(Target):
-    """Keeps a table in the AWS Glue Data Catalog for each Parquet dataset of a task.
+    """Keeps a table in the AWS Glue Data Catalog for each dataset that a task wrote.
 
-    A table needs a schema, a folder on S3 and the format `parquet`, told together the
-    first time; later each may be told alone. All other entities are of no concern here:
-    Glue knows no lineage. Tables are never deleted, and a table that flytelineage did
-    not make is refused.
+    A table needs a schema, a folder on S3 and one of the formats `parquet`, `csv` and
+    `json`, told together the first time; later each may be told alone. All other entities
+    only add what is said of tables: Glue knows no lineage. Tables are never deleted, and a
+    table that flytelineage did not make is refused.
     """
 
     keeps = frozenset({"datasets"})
@@ -145,6 +147,17 @@ class GlueCatalogTarget(Target):
         deleted. 0 keeps all.
 
         Example: c.GlueCatalogTarget.keep_partitions = 90
+        """,
+    ).tag(config=True)
+
+    include = List(
+        Unicode(),
+        help="""
+        Which datasets get a table: globs of `project/domain/workflow/task/variable`, by their
+        names in Flyte; a shorter one stands for all that is below. Narrow it where only some
+        outputs are worth a table. Empty takes all that a task wrote.
+
+        Example: c.GlueCatalogTarget.include = ["shop/production", "*/*/*/*.publish/orders"]
         """,
     ).tag(config=True)
 
@@ -258,6 +271,8 @@ class GlueCatalogTarget(Target):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._copies: dict[DatasetId, Copy] = {}
+        self._warned: set[str] = set()
         if self.mode == "copy" and not self.bucket_path:
             raise ConfigError(
                 'GlueCatalogTarget.mode = "copy" needs a place for the copies: set '
@@ -282,6 +297,26 @@ class GlueCatalogTarget(Target):
         if arn and not re.fullmatch(r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:(key|alias)/.+", arn):
             raise TraitError(f"GlueCatalogTarget.kms_key_arn is no ARN of a key: {arn!r}")
         return arn
+
+    @validate("include")
+    def _globs(self, proposal: Any) -> list[str]:
+        globs: list[str] = proposal["value"]
+        try:
+            Selection(globs)
+        except ValueError as exc:
+            raise TraitError(f"GlueCatalogTarget.include: {exc}") from exc
+        return globs
+
+    @validate("db_name")
+    def _short_name(self, proposal: Any) -> str:
+        name: str = proposal["value"]
+        fit = Fitter()
+        if name and (fit("it", name, names.NAME_BYTES) != name or fit.cut):
+            raise TraitError(
+                f"GlueCatalogTarget.db_name is no name for a database: {name[:80]!r}; Glue takes "
+                f"{names.NAME_BYTES} bytes without control characters"
+            )
+        return name
 
     @validate("table_name")
     def _known_keys(self, proposal: Any) -> str:
@@ -357,16 +392,23 @@ class GlueCatalogTarget(Target):
 
     def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
         """Bring the table of each dataset up to date; the rest of the lineage is ignored."""
+        self._copies = {}
         origins = names.Origins(lineage)
         rejections = []
         for dataset in lineage.datasets:
-            wanted = self._wanted(dataset, origins)
             try:
-                if wanted is not None:
-                    self._register(self._dated(wanted, dataset, lineage))
+                self._tell(dataset, origins, lineage)
             except PermanentTargetError as exc:
                 rejections.append(Rejection(entity=dataset.urn, reason=str(exc)))
         return rejections
+
+    def copies(self) -> Mapping[DatasetId, Copy]:
+        """The tables that the last `emit` made or found to be right, by their datasets.
+
+        A table is named by the account that Glue says owns it; without one it has no name
+        that would hold anywhere else, and is not told.
+        """
+        return dict(self._copies)
 
     def check(self) -> None:
         """Ask for the database; where each project has its own, for any."""
@@ -397,23 +439,51 @@ class GlueCatalogTarget(Target):
 
     # ------------------------------------------------------------------------ tables
 
+    def _tell(self, dataset: Dataset, origins: names.Origins, lineage: Lineage) -> None:
+        """Bring the dataset's table up to date, if it can have one."""
+        wanted = self._wanted(dataset, origins)
+        if wanted is None:
+            return
+        name = self._register(self._dated(wanted, dataset, lineage))
+        account = self._catalog.account(wanted.database) if name else None
+        if name and account:
+            self._copies[dataset.id] = self._copy(account, wanted.database, name)
+
+    def _copy(self, account: str, database: str, table: str) -> Copy:
+        """A table as DataHub and OpenLineage name it. Source: OpenLineage spec/Naming.md."""
+        client = self.client.meta
+        catalogue = f"arn:{client.partition}:glue:{client.region_name}:{account}"
+        return Copy(
+            dataset=DatasetId(platform="glue", name=f"{database}.{table}"),
+            uri=f"{catalogue}:table/{database}/{table}",
+        )
+
     def _wanted(self, dataset: Dataset, origins: names.Origins) -> Wanted | None:
         """What is known of the dataset's table; `None` when it can have none."""
         if dataset.storage is None and dataset.schema_ is None:
             return None
         origin = origins.of(dataset)
-        place = source_of if self.mode == "copy" else tables.location
-        reason = _hindrance(dataset, place) if origin else "no task of this lineage wrote it"
+        reason = self._hindrance(dataset, origin)
         if origin is None or reason:
             self.log.debug("%s gets no table: %s", dataset.id, reason)
             return None
+        fit = Fitter()
         return tables.wanted(
             dataset,
             origin,
             origins.tasks.get(origin.task),
-            database=self.db_name.lower() or names.database_name(origin),
-            name=names.table_name(self.table_name, origin),
+            database=self.db_name.lower() or names.database_name(origin, fit),
+            name=names.table_name(self.table_name, origin, fit),
+            fit=fit,
         )
+
+    def _hindrance(self, dataset: Dataset, origin: names.Origin | None) -> str | None:
+        """Why the data gets no table; `None` when it may."""
+        if origin is None:
+            return "no task of this lineage wrote it"
+        if origin not in Selection(self.include):
+            return "GlueCatalogTarget.include leaves it out"
+        return _unfit(dataset, source_of if self.mode == "copy" else tables.location)
 
     def _dated(self, wanted: Wanted, dataset: Dataset, lineage: Lineage) -> Wanted:
         """With what copies and partitions are told apart by."""
@@ -429,16 +499,26 @@ class GlueCatalogTarget(Target):
         location = str(source) if source else wanted.location
         return replace(wanted, location=location, parameters=dated)
 
-    def _register(self, wanted: Wanted) -> None:
-        """Create or update the table, unless it says all this already."""
+    def _register(self, wanted: Wanted) -> str | None:
+        """Create or update the table, unless it says all this already.
+
+        Returns:
+            The table's name; `None` while too little is known to describe the data.
+        """
         for _ in range(_ROUNDS):
             name, theirs = self._find(wanted)
+            if theirs is not None:
+                self._respect(wanted, name, theirs)
+            if missing := tables.unready(theirs, wanted):
+                self.log.debug("%s: its table has to wait: %s", wanted.dataset, missing)
+                return None
+            self._warn(wanted.of(theirs or {}))
             if theirs is None:
                 done = self._create(wanted, name)
             else:
                 done = self._update(wanted, name, theirs)
             if done:
-                return
+                return name
         raise TransientTargetError(f"Glue: {wanted.database}.{wanted.name} keeps changing")
 
     def _find(self, wanted: Wanted) -> tuple[str, dict[str, Any] | None]:
@@ -456,21 +536,24 @@ class GlueCatalogTarget(Target):
         return wanted.other_name, other
 
     def _create(self, wanted: Wanted, name: str) -> bool:
-        if not wanted.complete:
-            self.log.debug("%s gets no table yet: not all is known", wanted.dataset)
-            return True
         self._ensure_database(wanted.database)
-        self._warn_of_columns(wanted)
         if self.layout == "per_execution":
             return self._partitions.add(wanted, name, None)
         wanted = self._stocked(wanted, name, {})
         return self._catalog.create_table(wanted.database, tables.merged({}, wanted, name))
 
-    def _update(self, wanted: Wanted, name: str, theirs: dict[str, Any]) -> bool:
+    def _respect(self, wanted: Wanted, name: str, theirs: dict[str, Any]) -> None:
+        """Leave alone what is not ours to touch.
+
+        Raises:
+            PermanentTargetError: The table is another's, or of another kind.
+        """
         reason = tables.protection(theirs, adopt=self.adopt_existing)
         reason = reason or layout.refusal(theirs, self.layout)
         if reason is not None:
             raise PermanentTargetError(f"Glue: {wanted.database}.{name} is left alone: {reason}")
+
+    def _update(self, wanted: Wanted, name: str, theirs: dict[str, Any]) -> bool:
         if self.layout == "per_execution":
             return self._partitions.add(wanted, name, theirs)
         if layout.is_older(theirs, wanted):
@@ -479,7 +562,6 @@ class GlueCatalogTarget(Target):
         table = tables.merged(theirs, wanted, name)
         if not tables.changed(theirs, table):
             return True
-        self._warn_of_columns(wanted)
         version = theirs.get("VersionId")
         updated = self._catalog.update_table(
             wanted.database, table, version, archive=self.versioning
@@ -499,13 +581,28 @@ class GlueCatalogTarget(Target):
             raise TargetUnavailable(f"Glue: {_no_database(name)}")
         self._catalog.create_database(name, self.database_tags)
 
-    def _warn_of_columns(self, wanted: Wanted) -> None:
-        if wanted.columns and wanted.columns.left_out:
-            left_out = ", ".join(wanted.columns.left_out)
-            self.log.warning("%s: Athena has no type for %s", wanted.dataset, left_out)
+    def _warn(self, wanted: Wanted) -> None:
+        """Say what of the data the table will not say; the same once for each start."""
+        columns = wanted.columns
+        cut = [*wanted.cut, *(columns.cut if columns else ())]
+        if columns and columns.left_out:
+            cut.append(f"Athena has no type for {_some(columns.left_out)}")
+        text = f"{wanted.database}.{wanted.name}: {_some(cut)}"
+        if cut and text not in self._warned:
+            self._warned.add(text)
+            self.log.warning("%s: not all of it is in the table %s", wanted.dataset, text)
 
 
-def _hindrance(dataset: Dataset, place: Callable[[Storage], Any]) -> str | None:
+_MAX_NAMED = 10
+
+
+def _some(texts: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(texts) - _MAX_NAMED
+    return ", ".join(texts[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _unfit(dataset: Dataset, place: Callable[[Storage], Any]) -> str | None:
     """Why the data cannot be a table; `None` when it can.
 
     Args:
@@ -513,7 +610,7 @@ def _hindrance(dataset: Dataset, place: Callable[[Storage], Any]) -> str | None:
         place: Where the table would point, or what would be copied; nothing if it cannot.
     """
     storage = dataset.storage
-    if storage and storage.format not in ("parquet", None):
+    if storage and storage.format and storage.format not in FORMATS:
         return f"its format is {storage.format}"
     if storage and place(storage) is None:
         return f"{storage.uri} is no folder of its own on S3"
