@@ -812,6 +812,20 @@ def test_long_names_are_shortened_and_kept_apart() -> None:
     assert all(encoded_bytes(urn) <= 512 for urn in datasets | jobs)
 
 
+@pytest.mark.parametrize("urn", ["urn:li:tag:x ", "urn:li:tag:x␟y", "urn:li:tag:" + "ä" * 86])
+def test_names_that_the_server_refuses_are_found(urn: str) -> None:
+    """Wherever they are from: a transform may say any URN."""
+    import datahub.metadata.schema_classes as m
+
+    from flytelineage.targets.datahub.proposals import Subject, faults
+
+    said = Subject("pipeline:x", urn, NOW).upsert(m.StatusClass(removed=False))
+
+    [refusal] = faults([said])
+
+    assert refusal.reason.startswith("the URN ")
+
+
 def test_the_fabrics_are_those_of_datahub() -> None:
     """They are written down for `--help`, which must not import DataHub's client."""
     from datahub.metadata.schema_classes import FabricTypeClass
