@@ -96,12 +96,15 @@ class Catalog:
     Args:
         client: A boto3 client for Glue.
         catalog_id: The account whose catalogue it is; empty is the caller's own.
+        shared: Whether all tables stand in one database, so that nothing can be told
+            while that may not be used.
     """
 
-    def __init__(self, client: Any, catalog_id: str = "") -> None:
+    def __init__(self, client: Any, catalog_id: str = "", *, shared: bool = False) -> None:
         self._client = client
         self._whose = {"CatalogId": catalog_id} if catalog_id else {}
         self._account = _account(catalog_id)
+        self._shared = shared
         self._databases: set[str] = set()
 
     def table(self, database: str, name: str) -> dict[str, Any] | None:
@@ -215,7 +218,7 @@ class Catalog:
                 )
                 if code not in _SURPRISES:
                     exc = ClientError({"Error": {"Code": code, "Message": message}}, "")
-                    raise _translated(exc, "batch_delete_partition")
+                    raise _translated(exc, "batch_delete_partition", shared=self._shared)
 
     # ----------------------------------------------------------------- databases
 
@@ -247,7 +250,7 @@ class Catalog:
         except ClientError as exc:
             if exc.response["Error"]["Code"] in _SURPRISES:
                 return None
-            raise _translated(exc, operation) from exc
+            raise _translated(exc, operation, shared=self._shared) from exc
         except BotoCoreError as exc:
             raise _unsent(exc) from exc
         return answer
@@ -263,20 +266,75 @@ _SURPRISES = frozenset(
 )
 
 
-def _translated(exc: ClientError, operation: str) -> TargetError:
-    """What an answer of Glue means for the daemon."""
+_ADVICE = {
+    "GlueEncryptionException": "allow kms:Decrypt, kms:Encrypt and kms:GenerateDataKey on the key "
+    "that encrypts the Data Catalog to the role, and let the key's policy do so",
+    "ResourceNumberLimitExceededException": "the account has as many tables, databases or versions "
+    "as AWS allows: remove some, or ask AWS for more; then retry what was refused",
+}
+"""What helps against what AWS does not explain."""
+
+_GRANTS = {
+    "get_table": "DESCRIBE on the table",
+    "create_table": "CREATE_TABLE on the database, and DATA_LOCATION_ACCESS where the location of "
+    "the data is registered",
+    "update_table": "ALTER on the table, and DATA_LOCATION_ACCESS where the location of the data "
+    "is registered",
+    "get_database": "DESCRIBE on the database",
+    "create_database": "CREATE_DATABASE on the catalogue",
+}
+"""What Lake Formation wants for calls. Source: its permissions reference."""
+
+_ON_DATABASES = frozenset({"get_database", "create_table"})
+
+
+def _translated(exc: ClientError, operation: str, *, shared: bool) -> TargetError:
+    """What an answer of Glue means for the daemon.
+
+    Args:
+        exc: The answer.
+        operation: The call, as boto3 spells it.
+        shared: Whether all tables stand in one database.
+    """
     code = exc.response["Error"]["Code"]
+    message = exc.response["Error"].get("Message", "")
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-    reason = " ".join(f"{code}: {exc.response['Error'].get('Message', '')}".split())
+    reason = " ".join(f"{code}: {message}".split())
     if code in PASSING or status == 429 or status >= 500:
         return TransientTargetError(f"Glue: {reason}", retry_after=_retry_after(exc))
+    if _LAKE_FORMATION in message:
+        return _ungranted(operation, reason, shared=shared and "s3://" not in message)
     if code in DENIED or status in (401, 403):
-        action = "".join(word.capitalize() for word in operation.split("_"))
         return TargetUnavailable(
-            f"Glue refuses the credentials or the action: allow glue:{action} to the role, and "
-            f"in Lake Formation where that governs the catalogue ({reason})"
+            f"Glue refuses the credentials or the action: allow glue:{_action(operation)} to the "
+            f"role, and in Lake Formation where that governs the catalogue ({reason})"
         )
-    return PermanentTargetError(f"Glue: {reason}")
+    if code == "GlueEncryptionException":  # of all that is in the catalogue
+        return TargetUnavailable(f"Glue: {_ADVICE[code]} ({reason})")
+    return PermanentTargetError(
+        f"Glue: {reason}" + (f"; {_ADVICE[code]}" if code in _ADVICE else "")
+    )
+
+
+_LAKE_FORMATION = "Lake Formation"
+"""In the message of what it denies; the code is that of IAM."""
+
+
+def _ungranted(operation: str, reason: str, *, shared: bool) -> TargetError:
+    """What Lake Formation denies: a table, a place or a database, while others are granted.
+
+    One that is denied must not hold up the others, so it is refused alone; unless every
+    other one needs the same grant.
+    """
+    grant = _GRANTS.get(operation, "what is named here")
+    text = f"Lake Formation denies glue:{_action(operation)}: grant the role {grant} ({reason})"
+    if operation == "create_database" or (shared and operation in _ON_DATABASES):
+        return TargetUnavailable(text)
+    return PermanentTargetError(text)
+
+
+def _action(operation: str) -> str:
+    return "".join(word.capitalize() for word in operation.split("_"))
 
 
 def _unsent(exc: BotoCoreError) -> TargetError:

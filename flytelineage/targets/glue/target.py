@@ -359,7 +359,7 @@ class GlueCatalogTarget(Target):
     def _catalog(self) -> Catalog:
         from flytelineage.targets.glue.catalog import Catalog
 
-        return Catalog(self.client, self.catalog_id)
+        return Catalog(self.client, self.catalog_id, shared=bool(self.db_name))
 
     @cached_property
     def _depot(self) -> Depot | None:
