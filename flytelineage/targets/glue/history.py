@@ -54,8 +54,9 @@ class History:
         for id in sorted(set(existing) - former.keys() - self.removed.keys()):
             former[id] = moment(at)
         former = {id: since for id, since in former.items() if id not in current}
-        due = [id for id in former if self.former.get(id, moment(at)) <= moment(at - keep)]
-        due += sorted(self.former.keys() & former.keys(), key=former.__getitem__)[:-_MAX_FORMER]
+        known = sorted(self.former.keys() & former.keys(), key=former.__getitem__)
+        surplus = known[:-_MAX_FORMER]
+        due = [id for id in known if id in surplus or former[id] <= moment(at - keep)]
         removed = {
             id: since
             for id, since in self.removed.items()

@@ -291,7 +291,7 @@ def _objects(place: Place, answer: Mapping[str, Any]) -> Iterator[tuple[str, Obj
     for found in answer.get("Contents", ()):
         key = found["Key"]
         name = key[len(place.key) :] if place.folder else key.rpartition("/")[2]
-        if (place.folder and not key.endswith("/")) or key == place.key:
+        if not key.endswith("/") if place.folder else key == place.key:
             yield name, Object(Place(place.bucket, key), found["Size"], found["ETag"].strip('"'))
 
 
