@@ -79,7 +79,7 @@ class Described(Transform):
         return lineage.model_copy(update={"tasks": tasks})
 
 
-class Platform:
+class Flyte:
     """A daemon with a store in a folder, and executions that Flyte runs for it.
 
     Args:
@@ -129,10 +129,10 @@ def lineage_of(workflow: Workflow) -> Lineage:
     """What targets are told of the first execution of a workflow."""
     with tempfile.TemporaryDirectory() as folder:
         told = MemoryTarget()
-        platform = Platform(Path(folder), told=told)
-        platform.run(workflow)
-        platform.deliver()
-        platform.close()
+        flyte = Flyte(Path(folder), told=told)
+        flyte.run(workflow)
+        flyte.deliver()
+        flyte.close()
     return told.emitted[0]
 
 
@@ -163,13 +163,13 @@ def our_requests(tasks: int) -> Iterator[Sent]:
     from flytelineage.targets.datahub import DataHubTarget
 
     with tempfile.TemporaryDirectory() as folder, GmsDouble() as gms:
-        platform = Platform(Path(folder), datahub=DataHubTarget(server=gms.url))
+        flyte = Flyte(Path(folder), datahub=DataHubTarget(server=gms.url))
         for _ in range(2):
             before = len(gms.requests)
-            platform.run(chain(tasks))
-            platform.deliver()
+            flyte.run(chain(tasks))
+            flyte.deliver()
             yield Sent.to(gms, before)
-        platform.close()
+        flyte.close()
 
 
 def plugin_requests(tasks: int) -> Sent:
@@ -185,7 +185,7 @@ def plugin_requests(tasks: int) -> Sent:
 
 
 def plugin_proposals(tasks: int) -> Sent:
-    """The same, counted and not sent: that would take minutes."""
+    """The same, counted and not sent: that would take a minute."""
     import airflow_plugin
 
     return Sent(count := sum(1 for _ in airflow_plugin.proposals(tasks)), count)
@@ -371,15 +371,15 @@ def show_deliveries(count: int) -> None:
         ("unchanged workflows", [chain(10)] * count),
     ):
         with tempfile.TemporaryDirectory() as folder, gms_elsewhere() as url:
-            platform = Platform(Path(folder), datahub=DataHubTarget(server=url))
+            flyte = Flyte(Path(folder), datahub=DataHubTarget(server=url))
             for workflow in (chain(10), *workflows):
-                platform.run(workflow)
-            platform.daemon.deliver("datahub")  # which also imports and connects
+                flyte.run(workflow)
+            flyte.daemon.deliver("datahub")  # which also imports and connects
             began, cpu_began = time.perf_counter(), time.process_time()
-            platform.deliver()
+            flyte.deliver()
             rate = count / (time.perf_counter() - began)
             spent = (time.process_time() - cpu_began) / count
-            platform.close()
+            flyte.close()
         print(f"{name:48}{rate:>10.1f}{spent * 1000:>11.1f}")
 
 
