@@ -154,7 +154,7 @@ class SecretDict(Secret):
         shown: The keys whose texts are no secrets.
     """
 
-    info_text = "a dictionary"
+    info_text = "a dictionary; on the command line a JSON object"
 
     def __init__(self, *, shown: Collection[str] = (), **kwargs: Any) -> None:
         self.shown = frozenset(shown)
@@ -177,12 +177,8 @@ class SecretDict(Secret):
         return SecretText(value)
 
     def from_string(self, s: str) -> Any:
-        """Read the command line's spelling, a JSON object."""
-        try:
-            return json.loads(s)
-        except ValueError:
-            # From nothing, and without the text: it may hold a secret.
-            raise ValueError("must be a JSON object") from None
+        """Read the command line's spelling; what is no JSON is refused by `validate`."""
+        return json.loads(s)
 
     def default_value_repr(self) -> str:
         """Shown by `--help-all`."""

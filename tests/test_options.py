@@ -22,8 +22,10 @@ from flytelineage.options import (
     PluginGroup,
     Plugins,
     Secret,
+    SecretDict,
     SecretText,
     redact,
+    revealed,
 )
 from flytelineage.targets import Rejection, Target
 
@@ -37,6 +39,12 @@ class Catalogue(Target):
 
     def emit_lineage(self, lineage: Any) -> list[Rejection]:
         return []
+
+
+class Service(LoggingConfigurable):
+    """Hands options to somebody's library."""
+
+    options = SecretDict(shown={"type"}, help="Which.").tag(config=True)
 
 
 class Owner(LoggingConfigurable):
@@ -112,6 +120,56 @@ class TestSecret:
             Catalogue(token=[CANARY])
 
         assert CANARY not in str(caught.value)
+
+
+class TestSecretDict:
+    """A dictionary whose texts are secrets unless their keys are known."""
+
+    def test_texts_are_hidden_at_any_depth(self) -> None:
+        """What is no text is shown, and so is what is known to be harmless."""
+        given = {"type": "http", "auth": {"key": CANARY}, "parts": [{"pass": CANARY}], "n": 1}
+
+        held = Service(options=given).options
+
+        assert str(held) == (
+            f"{{'type': 'http', 'auth': {{'key': {MASK}}}, 'parts': [{{'pass': {MASK}}}], 'n': 1}}"
+        )
+        assert revealed(held) == given
+
+    @pytest.mark.parametrize(
+        "text",
+        ["env:NAME", "file:/path", f"https://ada:{CANARY}@host", f"https://host/?k={CANARY}"],
+    )
+    def test_harmless_keys_with_secrets(self, text: str) -> None:
+        """A reference, a user and a query are hidden wherever they stand."""
+        assert str(Service(options={"type": text}).options) == f"{{'type': {MASK}}}"
+
+    def test_file_url(self) -> None:
+        """It is an address like any other."""
+        assert Service(options={"type": "file:///x"}).options == {"type": "file:///x"}
+
+    def test_references_are_read_when_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As those of a single secret are."""
+        held = Service(options={"key": "env:KEY_OF_TEST"}).options
+        monkeypatch.setenv("KEY_OF_TEST", CANARY)
+
+        assert revealed(held) == {"key": CANARY}
+        assert redact(f"no, {CANARY}") == f"no, {MASK}"
+
+    def test_another_kind_of_value(self) -> None:
+        """The error does not show it."""
+        with pytest.raises(TraitError, match="must be a dictionary") as raised:
+            Service(options=CANARY)
+
+        assert CANARY not in str(raised.value)
+
+    def test_default(self) -> None:
+        """Empty, and nobody's else."""
+        first, second = Service(), Service()
+
+        first.options["type"] = "http"
+
+        assert second.options == {}
 
 
 class TestRedact:

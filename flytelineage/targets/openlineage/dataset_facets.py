@@ -67,7 +67,7 @@ class Describer:
         """What is known of a dataset, whoever reads or writes it."""
         name = self.names.dataset(dataset.id)
         facets = {
-            "dataSource": _source(dataset.storage),
+            "dataSource": _source(dataset, name),
             "schema": _schema(dataset.schema_),
             "storage": _storage(dataset.storage),
             "symlinks": self._symlinks(name, dataset),
@@ -136,14 +136,16 @@ def statistics(dataset: Dataset) -> dict[str, OutputDatasetFacet]:
     }
 
 
-def _source(storage: Storage | None) -> DatasetFacet | None:
-    """Where the data lies now."""
-    place = location(storage.uri) if storage else None
-    if storage is None or place is None:
+def _source(dataset: Dataset, name: Name) -> DatasetFacet | None:
+    """Where the data lies now; of other platforms' at least the system that has it."""
+    storage, where = dataset.storage, name.namespace
+    if place := location(storage.uri) if storage else None:
+        uri = address(storage.uri) if storage else None
+        return datasource_dataset.DatasourceDatasetFacet(place.namespace, uri, producer=PRODUCER)
+    if dataset.platform == FLYTE:
         return None
-    return datasource_dataset.DatasourceDatasetFacet(
-        place.namespace, address(storage.uri), producer=PRODUCER
-    )
+    uri = where if "://" in where else None
+    return datasource_dataset.DatasourceDatasetFacet(where, uri, producer=PRODUCER)
 
 
 def _storage(storage: Storage | None) -> DatasetFacet | None:
