@@ -79,21 +79,24 @@ class Describer:
         return Described(name, known, _weight(dataset))
 
     def _symlinks(self, name: Name, dataset: Dataset) -> DatasetFacet | None:
-        """The other names of the same data."""
-        found = dict.fromkeys(
-            (self.names.copy(copy), "TABLE")
-            for copy in (dataset.copies.known if dataset.copies else ())
-        )
+        """The other names of the same data, behind its own.
+
+        OpenMetadata looks a dataset up by the first of them, and those who read it may not
+        know the others. Source: open-metadata/OpenMetadata, openlineage/metadata.py
+        """
+        copies = dataset.copies.known if dataset.copies else ()
+        others = [(self.names.copy(copy), "TABLE") for copy in copies]
         # Only Flyte's own names say nothing of the place; others are one.
-        if dataset.platform == FLYTE and dataset.storage:
-            place = location(dataset.storage.uri)
-            found.update({(place, "LOCATION"): None} if place else {})
-        found.pop((name, "TABLE"), None)
-        if not found:
+        storage = dataset.storage if dataset.platform == FLYTE else None
+        if storage and (place := location(storage.uri)):
+            others.append((place, "LOCATION"))
+        if not others:
             return None
-        return symlinks_dataset.SymlinksDatasetFacet(
-            [symlinks_dataset.Identifier(*other, type) for other, type in found], producer=PRODUCER
-        )
+        identifiers = [
+            symlinks_dataset.Identifier(*other, type)
+            for other, type in dict.fromkeys([(name, "DATASET"), *others])
+        ]
+        return symlinks_dataset.SymlinksDatasetFacet(identifiers, producer=PRODUCER)
 
     def columns(self, edges: Iterable[ColumnEdge]) -> Mapping[DatasetId, DatasetFacet]:
         """Of each dataset, what its columns are made of."""
