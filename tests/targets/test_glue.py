@@ -19,65 +19,42 @@ from flytelineage.entities import (
     Dataset,
     Edge,
     Evidence,
-    Field,
-    Lineage,
-    Operation,
     Owner,
     Ownership,
     Partial,
-    PipelineId,
     Profile,
     Properties,
     Run,
-    RunId,
     Schema,
     Storage,
     Tags,
     Task,
-    TaskId,
     Version,
 )
-from flytelineage.entities import DataType as Type
 from flytelineage.errors import ConfigError, TargetUnavailable, TransientTargetError
 from flytelineage.targets.glue import GlueCatalogTarget
 from flytelineage.targets.glue.tables import location
 from flytelineage.targets.glue.text import fingerprint
 from flytelineage.testing.aws import LocalAws, local_aws
-from tests.factories import EXECUTION, NOW
-
-DATABASE = "flyte_production_shop"
-ORDERS = "daily__load__orders"
-PIPELINE = PipelineId(project="shop", domain="production", name="app.daily")
-LOAD = TaskId(pipeline=PIPELINE, name="app.load")
-FOLDER = "s3://flyte/data/xy/a1b2-n0-0/" + "0" * 32
-PARQUET = Storage(uri=FOLDER, format="parquet", files=1, bytes=1000, folder=True)
-ELSEWHERE = PARQUET.model_copy(update={"uri": FOLDER.replace("0" * 32, "1" * 32)})
-
-
-def column(name: str = "id", kind: str = "int", description: str | None = None) -> Field:
-    return Field(name=name, type=Type(kind=kind, bits=64), description=description)
-
-
-def schema(*fields: Field) -> Schema:
-    return Schema(fields=fields or (column(),), source="footer")
-
-
-def dataset(variable: str = "orders", task: str = "app.load", **aspects: Any) -> Dataset:
-    """A dataset of which all is known that a table needs."""
-    aspects = {"schema": schema(), "storage": PARQUET, **aspects}
-    return Dataset(platform="flyte", name=f"{PIPELINE}.{task}.{variable}", **aspects)
-
-
-def lineage(*datasets: Dataset, **fields: Any) -> Lineage:
-    run = Run(execution=EXECUTION, pipeline=PIPELINE, phase="SUCCEEDED")
-    return Lineage(
-        execution=EXECUTION, phase="SUCCEEDED", datasets=datasets, **{"runs": (run,), **fields}
-    )
-
-
-def operation(kind: str = "write", execution: str = "a1b2") -> Operation:
-    by = EXECUTION.model_copy(update={"name": execution})
-    return Operation(kind=kind, at=NOW, run=RunId(execution=by, node="n0", attempt=0))
+from tests.factories import EXECUTION
+from tests.targets.glue_tables import (
+    DATABASE,
+    ELSEWHERE,
+    FOLDER,
+    LOAD,
+    ORDERS,
+    PARQUET,
+    calls_of,
+    change_table,
+    column,
+    dataset,
+    lineage,
+    make_table,
+    operation,
+    schema,
+    table,
+    tables,
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,41 +93,6 @@ def make(glue: Any) -> Iterator[Callable[..., GlueCatalogTarget]]:
 @pytest.fixture
 def target(make: Callable[..., GlueCatalogTarget]) -> GlueCatalogTarget:
     return make()
-
-
-def calls_of(target: GlueCatalogTarget) -> list[str]:
-    """The calls that the target makes from now on; the list grows with them."""
-    calls: list[str] = []
-    target.client.meta.events.register(
-        "before-call.glue", lambda model, **_: calls.append(model.name)
-    )
-    return calls
-
-
-def table(glue: Any, name: str = ORDERS, database: str = DATABASE) -> dict[str, Any]:
-    return glue.get_table(DatabaseName=database, Name=name)["Table"]
-
-
-def tables(glue: Any, database: str = DATABASE) -> dict[str, str]:
-    """The datasets of all tables by the tables' names."""
-    found = glue.get_tables(DatabaseName=database)["TableList"]
-    return {one["Name"]: one.get("Parameters", {}).get("flytelineage.dataset") for one in found}
-
-
-def make_table(glue: Any, name: str = ORDERS, **fields: Any) -> None:
-    """Somebody else's table."""
-    if not glue.get_databases()["DatabaseList"]:
-        glue.create_database(DatabaseInput={"Name": DATABASE})
-    glue.create_table(DatabaseName=DATABASE, TableInput={"Name": name, **fields})
-
-
-def change_table(glue: Any, change: Callable[[dict[str, Any]], Any], name: str = ORDERS) -> None:
-    """What people do to a table in the console."""
-    ours = table(glue, name)
-    for key in ("DatabaseName", "CreateTime", "UpdateTime", "VersionId", "CatalogId"):
-        ours.pop(key, None)
-    change(ours)
-    glue.update_table(DatabaseName=DATABASE, TableInput=ours)
 
 
 class TestTables:
@@ -518,12 +460,23 @@ class TestOwnership:
             ({"TargetTable": {"DatabaseName": "d", "Name": "t"}}, True, "resource link"),
             ({"TableType": "VIRTUAL_VIEW"}, True, "a view"),
             ({"ViewOriginalText": "/* Presto View */"}, True, "a view"),
-            ({"Parameters": {"table_type": "ICEBERG"}}, True, "ICEBERG"),
+            ({"TableType": "MATERIALIZED_VIEW"}, True, "a view"),
+            ({"Parameters": {"table_type": "ICEBERG"}}, True, "iceberg"),
+            ({"Parameters": {"classification": "delta"}}, True, "delta"),
+            (
+                {
+                    "StorageDescriptor": {
+                        "InputFormat": "org.apache.hudi.hadoop.HoodieParquetInputFormat"
+                    }
+                },
+                True,
+                "hudi",
+            ),
             ({"Parameters": {"spark.sql.sources.provider": "delta"}}, True, "delta"),
             (
                 {"Parameters": {"table_type": "ICEBERG", "flytelineage.managed": "true"}},
                 False,
-                "ICEBERG",
+                "iceberg",
             ),
         ],
     )

@@ -476,14 +476,14 @@ def protection(theirs: Mapping[str, Any], *, adopt: bool) -> str | None:
         adopt: Whether the operator allows to take over what others made.
     """
     parameters = theirs.get("Parameters") or {}
-    table_format = parameters.get("table_type") or parameters.get("spark.sql.sources.provider")
+    table_format = _other_format(theirs)
     if theirs.get("TargetTable"):
         return "it is a resource link to another table"
     if theirs.get("FederatedTable"):
         return "it belongs to a federated catalogue"
-    if theirs.get("TableType") == "VIRTUAL_VIEW" or theirs.get("ViewOriginalText"):
+    if theirs.get("TableType") in _VIEWS or any(map(theirs.get, _OF_VIEWS)):
         return "it is a view"
-    if str(table_format).lower() in _OTHER_FORMATS:
+    if table_format:
         return f"it is a table of {table_format}, which keeps its own description"
     if parameters.get(MANAGED) != "true" and not adopt:
         return (
@@ -493,4 +493,17 @@ def protection(theirs: Mapping[str, Any], *, adopt: bool) -> str | None:
     return None
 
 
+_VIEWS = ("VIRTUAL_VIEW", "MATERIALIZED_VIEW")
+_OF_VIEWS = ("ViewOriginalText", "ViewDefinition", "IsMultiDialectView", "IsMaterializedView")
+
+
+def _other_format(theirs: Mapping[str, Any]) -> str | None:
+    """The table format whose own log or metadata says what belongs to the table."""
+    parameters = theirs.get("Parameters") or {}
+    reader = (theirs.get("StorageDescriptor") or {}).get("InputFormat") or ""
+    said = [str(parameters.get(key, "")).lower() for key in _NAMES_FORMAT]
+    return next((name for name in _OTHER_FORMATS if name in said or name in reader.lower()), None)
+
+
+_NAMES_FORMAT = ("table_type", "spark.sql.sources.provider", "classification")
 _OTHER_FORMATS = ("iceberg", "delta", "hudi")
