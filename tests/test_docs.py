@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "docs/targets/datahub.md",
+    "docs/targets/glue.md",
 ]  # fmt: skip
 
 CLASSES: dict[str, type[Configurable]] = {cls.__name__: cls for cls in FlyteLineage().all_classes()}
