@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -167,6 +169,45 @@ def overlapping(first: Callable[[], T], pause: Pause, second: Callable[[], T]) -
         finally:
             pause.let_go()
         return ahead.result(timeout=60), behind.result(timeout=60)
+
+
+def in_any_order(
+    store: Store,
+    clock: Clock,
+    seed: int,
+    *,
+    prepare: Callable[[DeliveryLease], list[Claim]],
+    tell: Callable[[list[Claim]], object],
+    rounds: int,
+) -> None:
+    """Prepare, tell, settle, put off and kill deliveries in any order until none is left."""
+    chance = random.Random(seed)
+    steps: list[Callable[[], object]] = []
+
+    def begin(lease: DeliveryLease) -> None:
+        steps.append(partial(emit, lease, prepare(lease)))
+
+    def emit(lease: DeliveryLease, told: list[Claim]) -> None:
+        tell(told)
+        end = partial(store.settle, lease, told, [])
+        fail = partial(store.settle_later, lease, 0, "reset")
+        steps.extend([chance.choice([end, end, fail])] if chance.random() < 0.8 else [])
+
+    def claim_some(limit: int) -> None:
+        leases = store.claim_delivery(TARGET, limit, lease_seconds=LEASE)
+        steps.extend(partial(begin, lease) for lease in leases)
+
+    for _ in range(rounds):
+        claim_some(1)
+        if steps:
+            steps.pop(chance.randrange(len(steps)))()
+        if chance.random() < 0.05:
+            clock.advance(LEASE)
+    while store.work_left() or steps:
+        while steps:
+            steps.pop(chance.randrange(len(steps)))()
+        clock.advance(LEASE)
+        claim_some(9)
 
 
 class Story:

@@ -6,15 +6,14 @@ A catalogue that adds and takes away, as one does to which people add, stands be
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
 from flytelineage.store import Claim, DeliveryLease, Store
 from flytelineage.targets import Rejection
-from tests.store.conftest import LEASE, TARGET, Clock, Story, claim
+from tests.store.conftest import LEASE, Clock, Story, claim, in_any_order
 
 
 def io(*edges: str, at: float = 0, task: str = "t", whole: bool = True) -> Claim:
@@ -273,33 +272,12 @@ def test_any_interleaving_leaves_just_what_the_newest_told(
             ),
         ]
         story.build(name)
-    steps: list[Callable[[], object]] = []
 
-    def begin(lease: DeliveryLease) -> None:
+    def prepare(lease: DeliveryLease) -> list[Claim]:
         mine = claims[lease.execution.name]
-        told = store.prepare(lease, mine, raises=True, refresh_seconds=3600)
-        steps.append(partial(emit, lease, [*told.values()]))
+        return [*store.prepare(lease, mine, raises=True, refresh_seconds=3600).values()]
 
-    def emit(lease: DeliveryLease, told: list[Claim]) -> None:
-        catalogue.tell(told)
-        end = partial(store.settle, lease, told, [])
-        fail = partial(store.settle_later, lease, 0, "reset")
-        steps.extend([chance.choice([end, end, fail])] if chance.random() < 0.8 else [])
-
-    for _ in range(200):
-        for lease in store.claim_delivery(TARGET, 1, lease_seconds=LEASE):
-            steps.append(partial(begin, lease))
-        if steps:
-            steps.pop(chance.randrange(len(steps)))()
-        if chance.random() < 0.05:
-            clock.advance(LEASE)
-    while store.work_left() or steps:
-        while steps:
-            steps.pop(chance.randrange(len(steps)))()
-        clock.advance(LEASE)
-        steps += [
-            partial(begin, one) for one in store.claim_delivery(TARGET, 9, lease_seconds=LEASE)
-        ]
+    in_any_order(store, clock, seed, prepare=prepare, tell=catalogue.tell, rounds=200)
 
     newest = {one.entity: set(one.parts or {}) for one in claims["d"][1:]}
     assert catalogue.live == newest

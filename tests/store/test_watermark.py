@@ -6,7 +6,6 @@ A catalogue that believes the last one who told it stands beside the store.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -23,6 +22,7 @@ from tests.store.conftest import (
     at_once,
     claim,
     deadlocks,
+    in_any_order,
 )
 
 OLD, NEW = claim(at=10, digest="old"), claim(at=20, digest="new")
@@ -546,38 +546,19 @@ def test_any_interleaving_ends_with_the_newest_on_top(
     story: Story, store: Store, clock: Clock, seed: int
 ) -> None:
     """Deliveries are prepared, told, settled, refused, put off and killed in any order."""
-    chance = random.Random(seed)
     claims = {name: claim(at=at, digest=name) for at, name in enumerate("abcd")}
     for name in claims:
         story.build(name)
     holds: dict[str, str] = {}
-    steps: list[Callable[[], object]] = []
 
-    def begin(lease: DeliveryLease) -> None:
+    def prepare(lease: DeliveryLease) -> list[Claim]:
         one = claims[lease.execution.name]
-        told = story.prepare(lease, one)
-        steps.append(partial(emit, lease, [one] if told else []))
+        return [one] if story.prepare(lease, one) else []
 
-    def emit(lease: DeliveryLease, told: list[Claim]) -> None:
+    def tell(told: list[Claim]) -> None:
         holds.update({one.entity: one.digest for one in told})
-        end = partial(store.settle, lease, told, [])
-        fail = partial(store.settle_later, lease, 0, "reset")
-        steps.extend([chance.choice([end, end, fail])] if chance.random() < 0.8 else [])
 
-    for _ in range(300):
-        for lease in store.claim_delivery(TARGET, 1, lease_seconds=LEASE):
-            steps.append(partial(begin, lease))
-        if steps:
-            steps.pop(chance.randrange(len(steps)))()
-        if chance.random() < 0.05:
-            clock.advance(LEASE)
-    while store.work_left() or steps:
-        while steps:
-            steps.pop(chance.randrange(len(steps)))()
-        clock.advance(LEASE)
-        steps += [
-            partial(begin, one) for one in store.claim_delivery(TARGET, 9, lease_seconds=LEASE)
-        ]
+    in_any_order(store, clock, seed, prepare=prepare, tell=tell, rounds=300)
 
     assert holds == {"task:t": "d"}
 
