@@ -250,10 +250,13 @@ class Copy(Value):
     Attributes:
         dataset: The name, spelled as DataHub's source of that catalogue spells it.
         uri: What names it world-wide, e.g. the ARN of a Glue table.
+        columns: Its columns, each by its name in the data and by that in the catalogue;
+            empty is not known. Where they are known once, they are known always.
     """
 
     dataset: DatasetId
     uri: str
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 class Copies(Value):

@@ -594,37 +594,38 @@ TABLE_URN = "urn:li:dataset:(urn:li:dataPlatform:glue,flyte.orders,PROD)"
 
 @pytest.mark.parametrize("patches", [True, False])
 def test_a_copy_comes_from_what_it_is_a_copy_of(gms: GmsDouble, patches: bool) -> None:
-    """Under the name that DataHub's source of the other catalogue gives it."""
-    copies = Copies(known=(Copy(dataset=TABLE, uri="arn:aws:glue:table"),))
-    nested = Field(name="Geo", type=DataType(kind="struct"), children=COLUMNS.fields)
-    schema = Schema(fields=(*COLUMNS.fields, nested))
+    """Under the name that DataHub's source of the other catalogue gives it, and its columns."""
+    columns = (("id", "id"), ("Geo", "geo"), ("GEO", "geo"))
+    copies = Copies(known=(Copy(dataset=TABLE, uri="arn:aws:glue:table", columns=columns),))
 
-    known = tell(gms, [Dataset.of(ORDERS, schema=schema, copies=copies)], patches=patches)
+    known = tell(gms, [Dataset.of(ORDERS, copies=copies)], patches=patches)
 
     assert known[TABLE_URN, "datasetKey"]["name"] == "flyte.orders"
     lineage = known[TABLE_URN, "upstreamLineage"]
     [upstream] = lineage["upstreams"]
     assert (upstream["dataset"], upstream["type"]) == (ORDERS_URN, "COPY")
     assert upstream["properties"] == {"uri": "arn:aws:glue:table"}
-    assert [
-        (each["upstreams"], each["downstreams"]) for each in lineage["fineGrainedLineages"]
-    ] == [
-        (
-            [f"urn:li:schemaField:({ORDERS_URN},{name})"],
-            [f"urn:li:schemaField:({TABLE_URN},{copied})"],
-        )
-        for name, copied in (("id", "id"), ("Geo", "geo"))
-    ]
+    made_of = {
+        column["downstreams"][0]: column["upstreams"] for column in lineage["fineGrainedLineages"]
+    }
+    field = "urn:li:schemaField:"
+    assert made_of == {
+        f"{field}({TABLE_URN},id)": [f"{field}({ORDERS_URN},id)"],
+        f"{field}({TABLE_URN},geo)": [f"{field}({ORDERS_URN},Geo)", f"{field}({ORDERS_URN},GEO)"],
+    }
 
 
 def test_a_copy_without_known_columns(gms: GmsDouble) -> None:
     """The columns that were told before stay."""
-    copies = Copies(known=(Copy(dataset=TABLE, uri="arn:aws:glue:table"),))
-    tell(gms, [Dataset.of(ORDERS, schema=COLUMNS, copies=copies)])
+    known, unknown = (
+        Copies(known=(Copy(dataset=TABLE, uri="arn:aws:glue:table", columns=columns),))
+        for columns in ((("id", "id"),), ())
+    )
+    tell(gms, [Dataset.of(ORDERS, copies=known)])
 
-    known = tell(gms, [Dataset.of(ORDERS, copies=copies)])
+    aspects = tell(gms, [Dataset.of(ORDERS, copies=unknown)])
 
-    assert len(known[TABLE_URN, "upstreamLineage"]["fineGrainedLineages"]) == 1
+    assert len(aspects[TABLE_URN, "upstreamLineage"]["fineGrainedLineages"]) == 1
 
 
 # ----------------------------------------------------------------------- proposals

@@ -59,6 +59,7 @@ RATES_URN = "urn:li:dataset:(urn:li:dataPlatform:s3,lake/raw/rates,PROD)"
 TABLE = Copy(
     dataset=DatasetId(platform="glue", name="flyte.orders"),
     uri="arn:aws:glue:eu-west-1:123456789012:table/flyte/orders",
+    columns=(("id", "id"), ("Total", "total")),
 )
 TABLE_URN = "urn:li:dataset:(urn:li:dataPlatform:glue,flyte.orders,PROD)"
 BY_HAND = "urn:li:dataset:(urn:li:dataPlatform:snowflake,by.hand,PROD)"
@@ -143,6 +144,7 @@ def smaller() -> Lineage:
     orders, bucket = third.datasets
     left = FormerEdges(inputs=(RATES,), columns=((ORDERS, "id", BUCKET, "key"),))
     gone = FormerEdges(inputs=(ORDERS,), upstream=(LOAD,))
+    copies = Copies(known=(TABLE.model_copy(update={"columns": TABLE.columns[:1]}),))
     io = IO(inputs=reads(BUCKET).inputs, outputs=reads(BUCKET).outputs)
     return version(
         3,
@@ -150,7 +152,7 @@ def smaller() -> Lineage:
             load.model_copy(update={"io": io, "former": left}),
             Task.of(TRAIN, as_of=train.as_of, removed=True, former=gone),
         ),
-        datasets=(orders.model_copy(update={"schema_": columns("id")}), bucket),
+        datasets=(orders.model_copy(update={"schema_": columns("id"), "copies": copies}), bucket),
     )
 
 

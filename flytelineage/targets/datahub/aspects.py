@@ -210,9 +210,8 @@ class Describer:
     def _foreign_dataset(self, about: Subject, dataset: Dataset) -> Iterator[Proposal]:
         """Add what is known; the platform's own source describes the dataset."""
         if self.patches:
-            # It also knows best what the dataset is called, and when it was written.
             known = _dataset_properties(dataset)
-            known.name = known.lastModified = None
+            known.name = None  # it also knows best what the dataset is called
             yield from about.patch(_DATASET, _added(dataset, known), *_told(dataset))
         if self.foreign_schemas:
             yield from self._schema(about, dataset)
@@ -222,15 +221,16 @@ class Describer:
         yield from self.people.additions(about, dataset)
 
     def _properties(self, about: Subject, dataset: Dataset) -> Iterator[Proposal]:
-        """Several of our aspects share this one of DataHub's, and any may be told alone."""
+        """Two of our aspects share this one of DataHub's, and either may be told alone."""
         known = _dataset_properties(dataset)
-        all_known = dataset.storage and known.lastModified
-        if dataset.properties and (all_known or not self.patches):
+        if dataset.storage:
+            known.lastModified = _stamp(about.at)
+        if dataset.properties and (dataset.storage or not self.patches):
             yield about.upsert(known, *_told(dataset))
         elif self.patches:  # else the name would go, for a place
             fields = _fields(dataset, known).items()
             operations = [one for path, value in fields for one in _put(value, *path)]
-            yield from about.patch(_DATASET, operations, *_told(dataset) or ["operation"])
+            yield from about.patch(_DATASET, operations, *_told(dataset))
 
     def _schema(self, about: Subject, dataset: Dataset) -> Iterator[Proposal]:
         if dataset.schema_ and dataset.schema_.fields:
@@ -289,15 +289,13 @@ def _transform(text: str, language: str) -> m.DataTransformClass:
 
 
 def _dataset_properties(dataset: Dataset) -> m.DatasetPropertiesClass:
-    properties, operation = dataset.properties or Properties(), dataset.operation
-    written_at = operation.at if operation and operation.kind == "write" else None
+    properties = dataset.properties or Properties()
     storage = {name: fact for name, fact in _storage_facts(dataset.storage).items() if fact}
     return m.DatasetPropertiesClass(
         name=properties.name,
         description=properties.description,
         externalUrl=properties.url,
         customProperties=_sorted({**(properties.custom or {}), **storage}),
-        lastModified=_stamp(written_at) if written_at else None,
     )
 
 
@@ -308,17 +306,16 @@ def _told(dataset: Dataset) -> list[str]:
 
 
 def _fields(dataset: Dataset, known: m.DatasetPropertiesClass) -> dict[tuple[str, ...], Any]:
-    """Each field that our aspects say something of, by its path; `None` is none."""
+    """Each field that our aspects say something of, by its path; `None` is none.
+
+    Of custom properties it is not known which others were told before.
+    """
     fields: dict[tuple[str, ...], Any] = {}
     if dataset.properties:
         told = ("name", "description", "externalUrl")
         fields = {(field,): getattr(known, field) for field in told}
-    if dataset.properties and dataset.storage:
-        fields["customProperties",] = known.customProperties
-    else:
-        # Of properties alone it is not known what else they said before.
-        custom = {**_storage_facts(dataset.storage), **known.customProperties}
-        fields |= {("customProperties", name): value for name, value in custom.items()}
+    custom = {**_storage_facts(dataset.storage), **known.customProperties}
+    fields |= {("customProperties", name): value for name, value in custom.items()}
     if known.lastModified:
         fields["lastModified",] = known.lastModified
     return fields
@@ -326,10 +323,8 @@ def _fields(dataset: Dataset, known: m.DatasetPropertiesClass) -> dict[tuple[str
 
 def _added(dataset: Dataset, known: m.DatasetPropertiesClass) -> Iterator[PatchOperation]:
     """What is known; whatever others say stays."""
-    known_fields = _fields(dataset, known)
-    custom = known_fields.pop(("customProperties",), {})
-    known_fields |= {("customProperties", name): value for name, value in custom.items()}
-    return (add(value, *path) for path, value in known_fields.items() if value is not None)
+    fields = _fields(dataset, known).items()
+    return (add(value, *path) for path, value in fields if value is not None)
 
 
 def _put(value: Any, *path: str) -> Iterator[PatchOperation]:
@@ -371,8 +366,8 @@ def _operation(dataset: Dataset, operation: Operation) -> m.OperationClass:
     rows = dataset.profile.rows if dataset.profile and is_write else None
     return m.OperationClass(
         timestampMillis=millis(operation.at),
-        # Required. Of a confirmation, DataHub's pages would show it as the last update;
-        # so they show when the properties say that the data was modified.
+        # Required. Of a confirmation DataHub's pages would show it as the last update; so
+        # they show when, by the properties, the data was modified.
         lastUpdatedTimestamp=millis(operation.at) if is_write else 0,
         # Part of the document's id: two runs may write at the same millisecond.
         messageId=str(operation.run),

@@ -42,9 +42,6 @@ _SURE = {"confidenceScore": 1.0}
 # Ours alone, so that all columns of a copy can be replaced and nobody else's.
 _COPY = "FLYTE_COPY"
 
-# These write names of columns in lower case, whatever the files say.
-_LOWER_CASE = frozenset({"athena", "glue", "hive"})
-
 
 @dataclass(frozen=True)
 class Edges:
@@ -153,7 +150,7 @@ class Edges:
             type=m.DatasetLineageTypeClass.COPY,
             properties={"uri": copy.uri},
         )
-        columns = self._copied_columns(dataset, copy.dataset)
+        columns = self._copied_columns(dataset, copy)
         if not self.patches:
             fine_grained = [_fine_grained(of, made, _COPY) for made, of in columns.items()]
             value = m.UpstreamLineageClass([upstream], fineGrainedLineages=fine_grained or None)
@@ -169,19 +166,13 @@ class Edges:
             operations.append(add(known, _COLUMNS, _COPY))
         yield from about.patch("upstreamLineage", operations, "copies")
 
-    def _copied_columns(self, dataset: Dataset, copy: DatasetId) -> dict[str, list[str]]:
-        """Each column of the copy with those that it is made of.
-
-        Their paths are simplified, without types, as DataHub wants them in edges.
-        """
+    def _copied_columns(self, dataset: Dataset, copy: Copy) -> dict[str, list[str]]:
+        """Each column of the copy with those that it is made of."""
         found: dict[str, list[str]] = {}
-        for field in dataset.schema_.fields if dataset.schema_ else ():
-            name = field.name.lower() if copy.platform in _LOWER_CASE else field.name
-            sources = found.setdefault(self.urns.column(copy, name), [])
-            source = self.urns.column(dataset.id, field.name)
-            if field.name and source not in sources:
-                sources.append(source)
-        return {made: sources for made, sources in found.items() if sources}
+        for column, copied in copy.columns:
+            sources = found.setdefault(self.urns.column(copy.dataset, copied), [])
+            sources.append(self.urns.column(dataset.id, column))
+        return found
 
 
 def _fine_grained(
