@@ -5,249 +5,42 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from copy import copy
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import moto.s3.models
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from traitlets import TraitError
 
-from flytelineage.entities import (
-    Dataset,
-    Field,
-    Lineage,
-    Operation,
-    PipelineId,
-    Run,
-    RunId,
-    Schema,
-    Storage,
-)
-from flytelineage.entities import DataType as Type
+from flytelineage.entities import Storage
 from flytelineage.errors import ConfigError, TargetUnavailable, TransientTargetError
 from flytelineage.targets.glue import GlueCatalogTarget, copying, s3
 from flytelineage.targets.glue.history import FORMER, REMOVED, History
 from flytelineage.targets.glue.places import Place, conflict, source_of
-from flytelineage.testing.aws import LocalAws, local_aws
-from tests.factories import EXECUTION, NOW
+from tests.factories import NOW
+from tests.targets.lake import (
+    DATABASE,
+    HOME,
+    ORDERS,
+    Died,
+    Lake,
+    Make,
+    calls_of,
+    data,
+    dataset,
+    die_after,
+    die_before_table,
+    folder,
+    lineage,
+    on_calls,
+    refuse,
+    refuse_raw,
+)
 
-DATABASE = "flyte_production_shop"
-ORDERS = "daily__load__orders"
-PIPELINE = PipelineId(project="shop", domain="production", name="app.daily")
-HOME = f"flyte/{DATABASE}/{ORDERS}/"
 KEY_ARN = "arn:aws:kms:eu-central-1:123456789012:key/a1b2"
-
-Data = dict[str, bytes]
-
-
-def folder(number: int) -> str:
-    """Where an execution's data lies: the random folder that Flyte makes."""
-    return f"data/xy/a{number}-n0-0/{number:032x}/"
-
-
-def data(number: int, files: int = 3) -> Data:
-    """What an execution wrote; empty files are part of it."""
-    return {f"part-{at}/0000{at}": f"{number}-{at}".encode() * at for at in range(files)}
-
-
-def dataset(number: int, **storage: Any) -> Dataset:
-    told = Storage(**{"uri": f"s3://raw/{folder(number)}", "format": "parquet", **storage})
-    schema = Schema(fields=(Field(name="id", type=Type(kind="int", bits=64)),), source="footer")
-    by = EXECUTION.model_copy(update={"name": f"e{number}"})
-    written = Operation(kind="write", at=NOW, run=RunId(execution=by, node="n0", attempt=0))
-    return Dataset(
-        platform="flyte",
-        name=f"{PIPELINE}.app.load.orders",
-        schema=schema,
-        storage=told,
-        operation=written,
-        as_of=NOW + timedelta(hours=number),
-    )
-
-
-def lineage(*datasets: Dataset) -> Lineage:
-    run = Run(execution=EXECUTION, pipeline=PIPELINE, phase="SUCCEEDED")
-    return Lineage(execution=EXECUTION, phase="SUCCEEDED", datasets=datasets, runs=(run,))
-
-
-class Died(Exception):
-    """The process ended here."""
-
-
-class Lake:
-    """The buckets and the catalogue, as those see them who read them."""
-
-    def __init__(self, aws: LocalAws) -> None:
-        self.glue, self.s3 = aws.client("glue"), aws.client("s3")
-
-    def close(self) -> None:
-        self.glue.close()
-        self.s3.close()
-
-    def begin(self) -> None:
-        for bucket in ("raw", "lake"):
-            self.s3.create_bucket(Bucket=bucket)
-
-    def put(self, number: int, content: Data | None = None, **fields: Any) -> Data:
-        content = data(number) if content is None else content
-        for name, body in content.items():
-            self.s3.put_object(Bucket="raw", Key=folder(number) + name, Body=body, **fields)
-        return content
-
-    def objects(self, place: str) -> Data:
-        bucket, _, prefix = place.removeprefix("s3://").partition("/")
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        found = [each["Key"] for page in pages for each in page.get("Contents", ())]
-        return {
-            key[len(prefix) :]: self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-            for key in found
-        }
-
-    def table(self) -> dict[str, Any] | None:
-        try:
-            return self.glue.get_table(DatabaseName=DATABASE, Name=ORDERS)["Table"]
-        except self.glue.exceptions.EntityNotFoundException:
-            return None
-
-    @property
-    def location(self) -> str:
-        return self.table()["StorageDescriptor"]["Location"]
-
-    def read(self) -> Data | None:
-        """What a query reads; `None` without a table."""
-        return self.objects(self.location) if self.table() else None
-
-    def copies(self) -> set[str]:
-        """The folders in which copied data lies."""
-        return {key.split("/")[0] for key in self.objects(f"s3://lake/{HOME}")} - {"_flytelineage"}
-
-    def history(self) -> History:
-        return History.of(self.table())
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with local_aws() as aws:
-        yield aws
-
-
-@pytest.fixture(scope="module")
-def clients(aws: LocalAws) -> Iterator[Lake]:
-    lake = Lake(aws)
-    yield lake
-    lake.close()
-
-
-@pytest.fixture
-def lake(aws: LocalAws, clients: Lake) -> Lake:
-    aws.reset()
-    clients.begin()
-    return clients
-
-
-Make = Callable[..., GlueCatalogTarget]
-
-
-@pytest.fixture(scope="module")
-def boto(aws: LocalAws) -> Iterator[GlueCatalogTarget]:
-    """A target for its clients alone: they take long to make."""
-    target = GlueCatalogTarget(max_attempts=1)
-    yield target
-    for client in (target.client, target.s3):
-        client.close()
-
-
-@pytest.fixture
-def make(lake: Lake, boto: GlueCatalogTarget) -> Make:
-    def make(**options: Any) -> GlueCatalogTarget:
-        target = GlueCatalogTarget(**{"mode": "copy", "bucket_path": "s3://lake/flyte", **options})
-        vars(target)["client"] = with_own_events(boto.client)
-        if target.mode == "copy":
-            vars(target)["s3"] = with_own_events(boto.s3)
-        guard(target, lake)
-        return target
-
-    return make
-
-
-def with_own_events(client: Any) -> Any:
-    """The same client, on which a test may put hooks of its own."""
-    own = object.__new__(type(client))
-    vars(own).update(vars(client))
-    own.meta = copy(client.meta)
-    own.meta.events = copy(client.meta.events)
-    return own
-
-
-@pytest.fixture
-def target(make: Make) -> GlueCatalogTarget:
-    return make()
-
-
-def guard(target: GlueCatalogTarget, lake: Lake) -> None:
-    """Refuse updates of other versions than the newest, as Glue does and moto does not."""
-
-    def check(params: dict[str, Any], **_: Any) -> None:
-        if params["VersionId"] != lake.table()["VersionId"]:
-            code = {"Code": "ConcurrentModificationException", "Message": "changed"}
-            raise ClientError({"Error": code}, "UpdateTable")
-
-    target.client.meta.events.register("provide-client-params.glue.UpdateTable", check)
-
-
-def on_calls(target: GlueCatalogTarget, do: Callable[[str], Any], when: str = "before") -> None:
-    """Do something at each call that the target makes."""
-
-    def step(model: Any, **_: Any) -> None:
-        do(model.name)
-
-    for client, service in ((target.client, "glue"), (target.s3, "s3")):
-        client.meta.events.register(f"{when}-call.{service}", step)
-
-
-def calls_of(target: GlueCatalogTarget) -> list[str]:
-    calls: list[str] = []
-    on_calls(target, lambda name: calls.append(name))
-    return calls
-
-
-def die_after(target: GlueCatalogTarget, number: int) -> Callable[[], bool]:
-    """End after the call of that number, in all threads; says whether it came to that."""
-    lock, calls = threading.Lock(), [0]
-
-    def step(_: str) -> None:
-        with lock:
-            calls[0] += 1
-            over = calls[0] >= number
-        if over:
-            raise Died
-
-    on_calls(target, step, "after")
-    return lambda: calls[0] >= number
-
-
-def refuse(target: GlueCatalogTarget, operation: str, code: str, status: int = 403) -> None:
-    error = {"Error": {"Code": code, "Message": "no\nway"}}
-    answer = {**error, "ResponseMetadata": {"HTTPStatusCode": status}}
-    target.s3.meta.events.register(
-        f"before-call.s3.{operation}", lambda **_: (AWSResponse("", status, {}, None), answer)
-    )
-
-
-def refuse_raw(target: GlueCatalogTarget, operation: str) -> None:
-    """Refuse a call on Flyte's bucket alone."""
-
-    def check(params: dict[str, Any], **_: Any) -> None:
-        if params["Bucket"] == "raw":
-            raise ClientError({"Error": {"Code": "AccessDenied"}}, operation)
-
-    target.s3.meta.events.register(f"provide-client-params.s3.{operation}", check)
 
 
 class TestCopying:
@@ -472,11 +265,10 @@ class TestFailures:
     """Whatever fails, the table is as it was, and the next try ends the work."""
 
     @pytest.mark.parametrize("runs", [1, 3])
-    def test_death_at_every_call(self, make: Make, lake: Lake, aws: LocalAws, runs: int) -> None:
+    def test_death_at_every_call(self, make: Make, lake: Lake, runs: int) -> None:
         """Readers find whole data of the run before, or of this one, and never anything else."""
         number, died = 1, True
         while died:
-            aws.reset()
             lake.begin()
             before = None
             for run in range(1, runs):
@@ -860,7 +652,7 @@ class TestOldCopies:
         """It is found by its note and goes like an old one."""
         lake.put(1)
         target = make()
-        on_calls(target, lambda name: refuse_table(name))
+        on_calls(target, die_before_table)
         with pytest.raises(Died):
             target.emit(lineage(dataset(1)))
         assert len(lake.copies()) == 1
@@ -950,11 +742,6 @@ class TestOldCopies:
 
         assert len(lake.copies()) == 2
         assert lake.read() == data(3)
-
-
-def refuse_table(name: str) -> None:
-    if name in ("CreateTable", "UpdateTable"):
-        raise Died
 
 
 class TestOrder:

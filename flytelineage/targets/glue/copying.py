@@ -116,7 +116,7 @@ class Copier:
                 return self._made(source, home, avoid)
             except Changed:
                 continue
-        raise TransientTargetError(f"S3: {source} changes while it is copied")
+        raise TransientTargetError(f"S3: {source} changes while it is copied: the copy differs")
 
     def _made(self, source: Place, home: Place, avoid: Collection[str]) -> Copy:
         objects = self._found(source)
@@ -170,7 +170,7 @@ class Copier:
             there = self._store.listed(copy.folder, ours=True).objects
             different = self._different(crew, objects, there)
         if different:
-            raise TransientTargetError(f"S3: the copy in {copy.folder} is not whole yet")
+            raise Changed
         if foreign := sorted(there.keys() - objects.keys()):
             raise PermanentTargetError(
                 f"S3: {there[foreign[0]].place} is not ours, and would be read with the copy: "

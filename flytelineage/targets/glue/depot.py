@@ -65,7 +65,7 @@ class Depot:
             if _parameter(holder, COPIED_FROM) != str(source):
                 raise
             # It was copied while it was there.
-            return replace(wanted, location=None, parameters=parameters)
+            return replace(wanted, location=_location(holder), parameters=parameters)
         location = str(copy.folder)
         if _location(holder) != location:
             current = {copy.id, *(id_of(other, home) for other in others)}

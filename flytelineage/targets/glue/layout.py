@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from flytelineage.targets.glue.formats import DELIMITER, HEADER_LINES
 from flytelineage.targets.glue.tables import (
     AS_OF,
     DATASET,
@@ -32,7 +33,8 @@ LAYOUT = "flytelineage.layout"
 COPIED_FROM = "flytelineage.copied_from"
 
 _OF_PARTITIONS = (*SIZES, EXECUTION, "flyte.url", COPIED_FROM)
-_TOLD = (*_OF_PARTITIONS, MANAGED, DATASET, SCHEMA_HASH, AS_OF)
+_OF_FILES = ("classification", "typeOfData", "compressionType", DELIMITER, HEADER_LINES)
+_TOLD = (*_OF_PARTITIONS, *_OF_FILES, MANAGED, DATASET, SCHEMA_HASH, AS_OF)
 
 
 class Partition(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from flytelineage.errors import PermanentTargetError
@@ -49,6 +48,7 @@ class Partitions:
         """
         if wanted.location is None:
             return True  # it wrote nothing that could be a partition
+        wanted = wanted.of(theirs or {})
         execution = wanted.parameters.get(EXECUTION)
         if not execution:
             raise PermanentTargetError("Glue: nothing says which execution wrote this data")
@@ -140,6 +140,4 @@ class Partitions:
 def _history_alone(wanted: Wanted) -> Wanted:
     """What an execution may say of the table that is not the newest: which copies are in use."""
     parameters = {k: v for k, v in wanted.parameters.items() if k in (FORMER, REMOVED)}
-    return replace(
-        wanted, schema=None, description=None, owner=None, outdated=False, parameters=parameters
-    )
+    return Wanted(wanted.dataset, wanted.database, wanted.name, parameters=parameters)
