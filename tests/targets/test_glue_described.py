@@ -470,7 +470,9 @@ class TestCopies:
     """A table is the same data under the name that others have for it."""
 
     expected = Copy(
-        dataset=DatasetId(platform="glue", name=f"{DATABASE}.{ORDERS}"), uri=f"{ARN}/{ORDERS}"
+        dataset=DatasetId(platform="glue", name=f"{DATABASE}.{ORDERS}"),
+        uri=f"{ARN}/{ORDERS}",
+        columns=(("id", "id"),),
     )
 
     def test_new_table(self, target: GlueCatalogTarget) -> None:
@@ -498,6 +500,19 @@ class TestCopies:
 
         assert calls == ["GetTable"]
         assert other.copies() == {dataset().id: self.expected}
+
+    def test_columns(self, target: GlueCatalogTarget) -> None:
+        """Each by its name in the data and in Glue, whether they were told this time or not."""
+        target.emit(
+            lineage(dataset(schema=schema(column("Id"), column("id"), column("u", "union"))))
+        )
+        told = target.copies()
+
+        target.emit(lineage(dataset(schema=None, storage=ELSEWHERE)))
+
+        assert told == target.copies()
+        (copy,) = told.values()
+        assert copy.columns == (("Id", "id"), ("id", "id_2"))
 
     def test_refused_and_missing(self, target: GlueCatalogTarget, glue: Any) -> None:
         """What has no table as we describe it has no other name."""

@@ -28,6 +28,7 @@ from flytelineage.targets.glue.formats import (
 from flytelineage.targets.glue.names import FLYTE, Origin, distinguished
 from flytelineage.targets.glue.text import Fitter, fingerprint, fitting
 from flytelineage.targets.glue.types import (
+    ORIGINAL_NAME,
     OUR_COMMENT,
     Column,
     Columns,
@@ -364,6 +365,15 @@ def _is_new(theirs: Mapping[str, Any], wanted: Wanted) -> bool:
     parameters = theirs.get("Parameters") or {}
     known = parameters.get(SCHEMA_HASH) == schema_hash(wanted.columns)
     return not known or format_of(parameters) != wanted.format
+
+
+def columns_of(table: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The columns of a table, each by its name in the files and by that in Glue."""
+    found = (table.get("StorageDescriptor") or {}).get("Columns") or []
+    return tuple(
+        ((column.get("Parameters") or {}).get(ORIGINAL_NAME, column["Name"]), column["Name"])
+        for column in found
+    )
 
 
 def schema_hash(columns: Columns) -> str:

@@ -24,7 +24,7 @@ from flytelineage.targets.glue import layout, names, tables
 from flytelineage.targets.glue.formats import FORMATS
 from flytelineage.targets.glue.places import Place, source_of
 from flytelineage.targets.glue.selection import Selection
-from flytelineage.targets.glue.tables import Wanted
+from flytelineage.targets.glue.tables import TableInput, Wanted
 from flytelineage.targets.glue.text import Fitter, moment
 
 if TYPE_CHECKING:
@@ -444,18 +444,19 @@ class GlueCatalogTarget(Target):
         wanted = self._wanted(dataset, origins)
         if wanted is None:
             return
-        name = self._register(self._dated(wanted, dataset, lineage))
-        account = self._catalog.account(wanted.database) if name else None
-        if name and account:
-            self._copies[dataset.id] = self._copy(account, wanted.database, name)
+        table = self._register(self._dated(wanted, dataset, lineage))
+        account = self._catalog.account(wanted.database) if table else None
+        if table and account:
+            self._copies[dataset.id] = self._copy(account, wanted.database, table)
 
-    def _copy(self, account: str, database: str, table: str) -> Copy:
+    def _copy(self, account: str, database: str, table: TableInput) -> Copy:
         """A table as DataHub and OpenLineage name it. Source: OpenLineage spec/Naming.md."""
-        client = self.client.meta
+        client, name = self.client.meta, table["Name"]
         catalogue = f"arn:{client.partition}:glue:{client.region_name}:{account}"
         return Copy(
-            dataset=DatasetId(platform="glue", name=f"{database}.{table}"),
-            uri=f"{catalogue}:table/{database}/{table}",
+            dataset=DatasetId(platform="glue", name=f"{database}.{name}"),
+            uri=f"{catalogue}:table/{database}/{name}",
+            columns=tables.columns_of(table),
         )
 
     def _wanted(self, dataset: Dataset, origins: names.Origins) -> Wanted | None:
@@ -499,11 +500,11 @@ class GlueCatalogTarget(Target):
         location = str(source) if source else wanted.location
         return replace(wanted, location=location, parameters=dated)
 
-    def _register(self, wanted: Wanted) -> str | None:
+    def _register(self, wanted: Wanted) -> TableInput | None:
         """Create or update the table, unless it says all this already.
 
         Returns:
-            The table's name; `None` while too little is known to describe the data.
+            The table; `None` while too little is known to describe the data.
         """
         for _ in range(_ROUNDS):
             name, theirs = self._find(wanted)
@@ -518,7 +519,8 @@ class GlueCatalogTarget(Target):
             else:
                 done = self._update(wanted, name, theirs)
             if done:
-                return name
+                newer = theirs is not None and layout.is_older(theirs, wanted)
+                return theirs if newer else tables.merged(theirs or {}, wanted, name)
         raise TransientTargetError(f"Glue: {wanted.database}.{wanted.name} keeps changing")
 
     def _find(self, wanted: Wanted) -> tuple[str, dict[str, Any] | None]:
