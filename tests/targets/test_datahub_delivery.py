@@ -442,7 +442,8 @@ c.Stage.env = "DEV"
 
 def several(first: str, second: str) -> str:
     """The configuration that the page shows, with the URLs of two servers."""
-    (example,) = re.findall(r"^```python\n(.*?class Stage.*?)^```$", PAGE.read_text(), re.M | re.S)
+    examples = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    (example,) = (each for each in examples if "class Stage" in each)
     for url in (first, second):
         example = re.sub(r"https://[^\"]+", url, example, count=1)
     return f"{example}{MORE_OPTIONS}"
