@@ -227,7 +227,7 @@ class Describer:
             known.lastModified = _stamp(about.at)
         if dataset.properties and (dataset.storage or not self.patches):
             yield about.upsert(known, *_told(dataset))
-        elif self.patches:  # else the name would go, for a place
+        elif self.patches:  # written whole, a place alone would take the name away
             fields = _fields(dataset, known).items()
             operations = [one for path, value in fields for one in _put(value, *path)]
             yield from about.patch(_DATASET, operations, *_told(dataset))
