@@ -57,22 +57,30 @@ class Depot:
             return wanted
         source, home = Place.of(wanted.location), self.home(wanted.database, name)
         self._permit(source)
-        history = History.of(table)
+        location = self._copied(source, home, table, holder)
         parameters = {**wanted.parameters, COPIED_FROM: str(source)}
-        try:
-            copy = self._copier.make(source, home, history.removed)
-        except Missing:
-            if _parameter(holder, COPIED_FROM) != str(source):
-                raise
-            # It was copied while it was there.
-            return replace(wanted, location=_location(holder), parameters=parameters)
-        location = str(copy.folder)
-        if _location(holder) != location:
-            current = {copy.id, *(id_of(other, home) for other in others)}
-            existing, at = self._copier.ids(home)
-            moved = history.moved({id for id in current if id}, existing, at, self._keep)
-            parameters |= moved.parameters()
+        if location != _location(holder):
+            parameters |= self._moved(home, table, [location, *others]).parameters()
         return replace(wanted, location=location, parameters=parameters)
+
+    def _copied(
+        self, source: Place, home: Place, table: Mapping[str, Any], holder: Mapping[str, Any]
+    ) -> str:
+        """Where the copy lies; of data that is gone, the copy that was made in time."""
+        try:
+            copy = self._copier.make(source, home, History.of(table).removed)
+        except Missing:
+            known = _location(holder)
+            if known is None or _parameter(holder, COPIED_FROM) != str(source):
+                raise
+            return known
+        return str(copy.folder)
+
+    def _moved(self, home: Place, table: Mapping[str, Any], locations: Iterable[str]) -> History:
+        """The table's history once these are all that is pointed at."""
+        current = {id_of(location, home) for location in locations}
+        existing, at = self._copier.ids(home)
+        return History.of(table).moved({id for id in current if id}, existing, at, self._keep)
 
     def home(self, database: str, name: str) -> Place:
         """The folder of all copies of a table."""

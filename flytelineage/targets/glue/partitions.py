@@ -59,14 +59,9 @@ class Partitions:
         if old is None and new in layout.surplus(known, self._keep):
             return True
         placed = self._placed(wanted, name, theirs or {}, old or {}, every)
-        table = self._table(placed, name, theirs or {})
-        if not self._tell_table(wanted.database, table, theirs):
-            return False
-        if not self._tell_partition(wanted.database, name, table, placed, old):
+        if not self._tell(placed, name, theirs, old):
             return False
         self._drop(wanted.database, name, known)
-        if self._depot:
-            self._depot.clear(wanted.database, name, table)
         return True
 
     def _every(self, database: str, name: str) -> list[Partition]:
@@ -86,6 +81,23 @@ class Partitions:
         if self._depot is None:
             return wanted
         return self._depot.stocked(wanted, name, theirs, old, [each.location for each in every])
+
+    def _tell(
+        self,
+        wanted: Wanted,
+        name: str,
+        theirs: Mapping[str, Any] | None,
+        old: Mapping[str, Any] | None,
+    ) -> bool:
+        """First the table, which says that the copy is in use; then what points at it."""
+        table = self._table(wanted, name, theirs or {})
+        if not self._tell_table(wanted.database, table, theirs):
+            return False
+        if not self._tell_partition(wanted.database, name, table, wanted, old):
+            return False
+        if self._depot:
+            self._depot.clear(wanted.database, name, table)
+        return True
 
     # --------------------------------------------------------------------- the table
 
