@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from openlineage.client.facet_v2 import (
     DatasetFacet,
@@ -25,7 +26,7 @@ from openlineage.client.facet_v2 import (
     tags_dataset,
 )
 
-from flytelineage.entities import ColumnEdge, Dataset, DatasetId, Field, Schema, Storage
+from flytelineage.entities import ColumnEdge, Dataset, Field, Schema, Storage
 from flytelineage.targets.openlineage.facets import MAX_DOCUMENTATION_BYTES, cut, owner_name, tags
 from flytelineage.targets.openlineage.flyte_execution import PRODUCER
 from flytelineage.targets.openlineage.names import FLYTE, Name, Names, address, location
@@ -34,6 +35,8 @@ from flytelineage.targets.openlineage.names import FLYTE, Name, Names, address, 
 _PANDAS_INDEX = "__index_level_"
 
 DatasetFacets = dict[str, DatasetFacet]
+Columns = Mapping[Name, DatasetFacet]
+"""What columns are made of, by the dataset that has them."""
 
 OVERWRITTEN = lifecycle_state_change_dataset.LifecycleStateChangeDatasetFacet(
     lifecycle_state_change_dataset.LifecycleStateChange.OVERWRITE, producer=PRODUCER
@@ -48,6 +51,7 @@ class Described:
         weight: About how many bytes the facets take as JSON.
     """
 
+    dataset: Dataset
     name: Name
     facets: DatasetFacets
     weight: int
@@ -66,19 +70,20 @@ class Describer:
     def describe(self, dataset: Dataset) -> Described:
         """What is known of a dataset, whoever reads or writes it."""
         name = self.names.dataset(dataset.id)
+        place = location(dataset.storage.uri) if dataset.storage else None
         facets = {
-            "dataSource": _source(dataset, name),
+            "dataSource": _source(dataset, name, place),
             "schema": _schema(dataset.schema_),
-            "storage": _storage(dataset.storage),
-            "symlinks": self._symlinks(name, dataset),
+            "storage": _storage(dataset.storage) if dataset.storage else None,
+            "symlinks": self._symlinks(dataset, name, place),
             "documentation": _documentation(dataset),
             "ownership": _ownership(dataset),
             "tags": _tags_of_dataset(dataset),
         }
         known = {key: facet for key, facet in facets.items() if facet is not None}
-        return Described(name, known, _weight(dataset))
+        return Described(dataset, name, known, _weight(dataset))
 
-    def _symlinks(self, name: Name, dataset: Dataset) -> DatasetFacet | None:
+    def _symlinks(self, dataset: Dataset, name: Name, place: Name | None) -> DatasetFacet | None:
         """The other names of the same data, behind its own.
 
         OpenMetadata looks a dataset up by the first of them, and those who read it may not
@@ -87,8 +92,7 @@ class Describer:
         copies = dataset.copies.known if dataset.copies else ()
         others = [(self.names.copy(copy), "TABLE") for copy in copies]
         # Only Flyte's own names say nothing of the place; others are one.
-        storage = dataset.storage if dataset.platform == FLYTE else None
-        if storage and (place := location(storage.uri)):
+        if place and dataset.platform == FLYTE:
             others.append((place, "LOCATION"))
         if not others:
             return None
@@ -98,21 +102,21 @@ class Describer:
         ]
         return symlinks_dataset.SymlinksDatasetFacet(identifiers, producer=PRODUCER)
 
-    def columns(self, edges: Iterable[ColumnEdge]) -> Mapping[DatasetId, DatasetFacet]:
+    def columns(self, edges: Iterable[ColumnEdge]) -> Columns:
         """Of each dataset, what its columns are made of."""
-        fields: dict[DatasetId, dict[str, column_lineage_dataset.Fields]] = defaultdict(dict)
+        fields: dict[Name, dict[str, column_lineage_dataset.Fields]] = defaultdict(dict)
         for edge in edges:
             sources = [
                 column_lineage_dataset.InputField(*self.names.dataset(id), column, None)
                 for id, column in edge.sources
             ]
-            known = fields[edge.dataset].setdefault(
+            known = fields[self.names.dataset(edge.dataset)].setdefault(
                 edge.column, column_lineage_dataset.Fields(inputFields=[])
             )
             known.inputFields.extend(sources)
         return {
-            id: column_lineage_dataset.ColumnLineageDatasetFacet(known, None, producer=PRODUCER)
-            for id, known in fields.items()
+            name: column_lineage_dataset.ColumnLineageDatasetFacet(known, None, producer=PRODUCER)
+            for name, known in fields.items()
         }
 
 
@@ -139,23 +143,25 @@ def statistics(dataset: Dataset) -> dict[str, OutputDatasetFacet]:
     }
 
 
-def _source(dataset: Dataset, name: Name) -> DatasetFacet | None:
+def _source(dataset: Dataset, name: Name, place: Name | None) -> DatasetFacet | None:
     """Where the data lies now; of other platforms' at least the system that has it."""
-    storage, where = dataset.storage, name.namespace
-    if place := location(storage.uri) if storage else None:
-        uri = address(storage.uri) if storage else None
-        return datasource_dataset.DatasourceDatasetFacet(place.namespace, uri, producer=PRODUCER)
-    if dataset.platform == FLYTE:
+    if place and dataset.storage:
+        where, uri = place.namespace, address(dataset.storage.uri)
+    elif dataset.platform == FLYTE:
         return None
-    uri = where if "://" in where else None
-    return datasource_dataset.DatasourceDatasetFacet(where, uri, producer=PRODUCER)
+    else:
+        where, uri = name.namespace, name.namespace if "://" in name.namespace else ""
+    return datasource_dataset.DatasourceDatasetFacet(where, uri or None, producer=PRODUCER)
 
 
-def _storage(storage: Storage | None) -> DatasetFacet | None:
-    if storage is None or not storage.format:
-        return None
+def _storage(storage: Storage) -> DatasetFacet | None:
     layer = storage.uri.partition("://")[0].lower() if "://" in storage.uri else "file"
-    return storage_dataset.StorageDatasetFacet(layer, storage.format, producer=PRODUCER)
+    return _stored(layer, storage.format) if storage.format else None
+
+
+@lru_cache(maxsize=100)  # few for all datasets
+def _stored(layer: str, format: str) -> DatasetFacet:
+    return storage_dataset.StorageDatasetFacet(layer, format, producer=PRODUCER)
 
 
 def _documentation(dataset: Dataset) -> DatasetFacet | None:
@@ -184,14 +190,12 @@ def _tags_of_dataset(dataset: Dataset) -> DatasetFacet | None:
 def _schema(schema: Schema | None) -> DatasetFacet | None:
     if schema is None:
         return None
-    return schema_dataset.SchemaDatasetFacet(
-        [_column(field, field.name) for field in schema.fields if _is_column(field)],
-        producer=PRODUCER,
-    )
-
-
-def _is_column(field: Field) -> bool:
-    return bool(field.name) and not field.name.startswith(_PANDAS_INDEX)
+    columns = [
+        _column(field, field.name)
+        for field in schema.fields
+        if field.name and not field.name.startswith(_PANDAS_INDEX)
+    ]
+    return schema_dataset.SchemaDatasetFacet(columns, producer=PRODUCER)
 
 
 def _column(field: Field, name: str) -> schema_dataset.SchemaDatasetFacetFields:
@@ -238,8 +242,11 @@ def _weight(dataset: Dataset) -> int:
     return 2_000 + min(len(about or ""), MAX_DOCUMENTATION_BYTES) + columns
 
 
-def _weight_of(fields: Iterable[Field]) -> int:
-    return sum(
-        60 + len(field.name) + len(field.description or "") + _weight_of(field.children)
-        for field in fields
-    )
+def _weight_of(fields: tuple[Field, ...]) -> int:
+    total = 80 * len(fields)
+    for field in fields:
+        if field.description:
+            total += len(field.description)
+        if field.children:
+            total += _weight_of(field.children)
+    return total

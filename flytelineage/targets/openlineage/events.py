@@ -26,7 +26,7 @@ from openlineage.client.event_v2 import (
     RunEvent,
     RunState,
 )
-from openlineage.client.facet_v2 import DatasetFacet
+from openlineage.client.facet_v2 import RunFacet
 
 from flytelineage.entities import (
     Dataset,
@@ -35,12 +35,14 @@ from flytelineage.entities import (
     Pipeline,
     PipelineId,
     Run,
+    RunId,
     Task,
     TaskId,
 )
 from flytelineage.targets import Rejection
 from flytelineage.targets.openlineage.dataset_facets import (
     OVERWRITTEN,
+    Columns,
     Described,
     Describer,
     statistics,
@@ -54,7 +56,14 @@ from flytelineage.targets.openlineage.facets import (
     stamp,
 )
 from flytelineage.targets.openlineage.flyte_execution import PRODUCER, FlyteExecutionRunFacet
-from flytelineage.targets.openlineage.graph import Graph, Io, job_of
+from flytelineage.targets.openlineage.graph import (
+    Graph,
+    Io,
+    Part,
+    is_counted,
+    job_of,
+    wrote_anew,
+)
 from flytelineage.targets.openlineage.names import FLYTE, Name, run_id
 
 Event = RunEvent | JobEvent | DatasetEvent
@@ -101,15 +110,16 @@ class Conversion:
         ]
 
 
-class _Begun(NamedTuple):
-    """The facets of a run that are known from its beginning."""
+@dataclass(frozen=True)
+class _Told:
+    """A run, with what is the same in each of its events."""
 
+    run: Run
+    id: RunId
+    job: Name
+    about_job: JobFacets
     execution: FlyteExecutionRunFacet
     others: RunFacets
-
-    @property
-    def all(self) -> RunFacets:
-        return {**self.others, "flyte_execution": self.execution}
 
 
 class _Story:
@@ -117,26 +127,28 @@ class _Story:
 
     def __init__(self, facets: Facets, graph: Graph, emit_running: bool) -> None:
         self.facets = facets
+        self.names = facets.names
         self.describer = Describer(facets.names)
         self.graph = graph
         self.emit_running = emit_running
         self._described: dict[DatasetId, Described] = {}
         self._jobs: dict[PipelineId | TaskId, tuple[Name, JobFacets]] = {}
-        self._explained: set[DatasetId] = set()
+        self._parents: dict[Part, RunFacet] = {}
+        self._explained: set[Name] = set()
 
     def tell(self) -> Iterator[Message]:
         """The events; those of no run first."""
         yield from self._datasets_alone()
         yield from self._jobs_alone()
-        begun = [(run, self._begun(run)) for run in self.graph.executions]
-        for run, facets in begun:
-            yield from self._start(run, facets)
+        around = [self._told(run) for run in self.graph.executions]
+        for told in around:
+            yield from self._start(told)
         for run in self.graph.attempts:
-            facets = self._begun(run)
-            yield from self._start(run, facets)
-            yield from self._end(run, facets)
-        for run, facets in begun:
-            yield from self._end(run, facets)
+            told = self._told(run)
+            yield from self._start(told)
+            yield from self._end(told)
+        for told in around:
+            yield from self._end(told)
 
     # -------------------------------------------------------------- jobs, datasets
 
@@ -147,7 +159,7 @@ class _Story:
                 if isinstance(id, TaskId)
                 else self.facets.pipeline(id, self.graph.pipelines.get(id))
             )
-            self._jobs[id] = self.facets.names.job(id), facets
+            self._jobs[id] = self.names.job(id), facets
         return self._jobs[id]
 
     def _describe(self, id: DatasetId) -> Described:
@@ -157,7 +169,7 @@ class _Story:
         return self._described[id]
 
     @cached_property
-    def _columns(self) -> Mapping[TaskId, Mapping[DatasetId, DatasetFacet]]:
+    def _columns(self) -> Mapping[TaskId, Columns]:
         """What columns are made of, by the task that shows it."""
         return {
             id: self.describer.columns(task.io.columns)
@@ -165,23 +177,28 @@ class _Story:
             if task.io and task.io.columns
         }
 
+    @cached_property
+    def _written(self) -> set[Name]:
+        """What is explained where it is written, and so need not be where it is read."""
+        return set(map(self.names.dataset, self.graph.written))
+
     # ----------------------------------------------------------- without any run
 
     def _datasets_alone(self) -> Iterator[Message]:
         """Datasets that no run reads or writes."""
         for dataset in self.graph.lineage.datasets:
             if dataset.id not in self.graph.touched:
-                yield self._dataset_alone(dataset.id, {})
+                yield self._dataset_alone(self._describe(dataset.id), {})
 
-    def _dataset_alone(self, id: DatasetId, columns: Mapping[DatasetId, DatasetFacet]) -> Message:
-        known, described = self.graph.datasets.get(id), self._describe(id)
-        made_of = {"columnLineage": columns[id]} if id in columns else {}
+    def _dataset_alone(self, described: Described, columns: Columns) -> Message:
+        dataset, name = described.dataset, described.name
+        made_of = {"columnLineage": columns[name]} if name in columns else {}
         event = DatasetEvent(
-            eventTime=stamp((known.as_of if known else None) or self.graph.at),
+            eventTime=stamp(dataset.as_of or self.graph.at),
             producer=PRODUCER,
-            dataset=event_v2.StaticDataset(*described.name, facets={**described.facets, **made_of}),
+            dataset=event_v2.StaticDataset(*name, facets={**described.facets, **made_of}),
         )
-        return Message(f"dataset:{id}", event)
+        return Message(dataset.urn, event)
 
     def _jobs_alone(self) -> Iterator[Message]:
         """Jobs of which no run is known."""
@@ -195,133 +212,131 @@ class _Story:
                 io = self.graph.io_of_task(task)
                 yield self._job_alone(task, io, self._columns.get(id, {}))
 
-    def _job_alone(
-        self, known: Pipeline | Task, io: Io, columns: Mapping[DatasetId, DatasetFacet]
-    ) -> Message:
+    def _job_alone(self, known: Pipeline | Task, io: Io, columns: Columns) -> Message:
         name, facets = self._job(known.id)
+        outputs = map(self.names.dataset, io.outputs)
         event = JobEvent(
             eventTime=stamp(known.as_of or self.graph.at),
             producer=PRODUCER,
             job=Job(*name, facets={**facets}),
-            inputs=[InputDataset(*self.facets.names.dataset(id)) for id in io.inputs],
+            inputs=[InputDataset(*self.names.dataset(id)) for id in io.inputs],
             outputs=[
                 OutputDataset(
-                    *self.facets.names.dataset(id),
-                    facets={"columnLineage": columns[id]} if id in columns else {},
+                    *output,
+                    facets={"columnLineage": columns[output]} if output in columns else {},
                 )
-                for id in io.outputs
+                for output in outputs
             ],
         )
         return Message(known.urn, event)
 
     # ---------------------------------------------------------------------- runs
 
-    def _begun(self, run: Run) -> _Begun:
+    def _told(self, run: Run) -> _Told:
         known = self.graph.tasks.get(run.task) if run.task else None
         about = known or (self.graph.pipelines.get(run.pipeline) if run.pipeline else None)
         others: RunFacets = {**self.facets.engine}
         if parent := self.graph.parent(run):
-            others["parent"] = self.facets.parent(parent, self.graph.root(parent))
+            others["parent"] = self._parent(parent)
         if run.scheduled_at:
             others["nominalTime"] = nominal_time(run.scheduled_at)
-        return _Begun(self.facets.began(run, about), others)
+        execution = self.facets.began(run, about)
+        return _Told(run, run.id, *self._job(_job_id(run)), execution, others)
 
-    def _start(self, run: Run, begun: _Begun) -> Iterator[Message]:
+    def _parent(self, parent: Part) -> RunFacet:
+        if parent not in self._parents:
+            self._parents[parent] = self.facets.parent(parent, self.graph.root(parent))
+        return self._parents[parent]
+
+    def _start(self, told: _Told) -> Iterator[Message]:
+        run = told.run
         if self.graph.state(run) or (self.emit_running and run.started_at):
-            event = self._event(run, "START", self.graph.began(run), begun.all, {})
-            yield Message(run.urn, event)
+            facets = {**told.others, "flyte_execution": told.execution}
+            yield self._message(told, self._event(told, "START", self.graph.began(run), facets))
 
-    def _end(self, run: Run, begun: _Begun) -> Iterator[Message]:
-        state = self.graph.state(run)
+    def _end(self, told: _Told) -> Iterator[Message]:
+        run, state = told.run, self.graph.state(told.run)
         if state is None:
             return
-        facets = {**begun.others, **self.facets.ended(run, begun.execution)}
+        facets = {**told.others, **self.facets.ended(run, told.execution)}
         if dependencies := self.facets.dependencies(self.graph.upstream(run)):
             facets["jobDependencies"] = dependencies
-        io = self.graph.io(run)
-        columns = self._columns_of(run, io)
-        explained = self._explain(io)
-        alone = self._too_large(explained, columns)
-        for id in alone:
-            yield self._dataset_alone(id, columns)
-        told = explained.difference(alone)
-        edges = self.facets.true_edges(self.graph.edges) if run.node is None else {}
-        event = self._event(run, state, self.graph.ended(run), facets, edges)
-        event.inputs = [self._input(id, told) for id in io.inputs]
-        event.outputs = [self._output(run, id, told, columns) for id in io.outputs]
-        yield Message(run.urn, event)
+        event = self._event(told, state, self.graph.ended(run), facets)
+        if run.node is None:
+            event.job.facets = {**told.about_job, **self.facets.true_edges(self.graph.edges)}
+        yield from self._with_datasets(told, event)
+        yield self._message(told, event)
 
-    def _event(
-        self, run: Run, state: str, at: datetime, facets: RunFacets, of_job: JobFacets
-    ) -> RunEvent:
-        name, about = self._job(_job_id(run))
+    def _event(self, told: _Told, state: str, at: datetime, facets: RunFacets) -> RunEvent:
         return RunEvent(
             eventTime=stamp(at),
             producer=PRODUCER,
             eventType=RunState(state),
-            run=event_v2.Run(run_id(run.id), facets={**facets}),
-            job=Job(*name, facets={**about, **of_job}),
+            run=event_v2.Run(run_id(told.id), facets=facets),
+            job=Job(*told.job, facets={**told.about_job}),
         )
+
+    def _message(self, told: _Told, event: RunEvent) -> Message:
+        return Message(f"run:{told.id}", event)
 
     # -------------------------------------------------- what runs read and wrote
 
-    def _columns_of(self, run: Run, io: Io) -> Mapping[DatasetId, DatasetFacet]:
+    def _with_datasets(self, told: _Told, event: RunEvent) -> Iterator[Message]:
+        """Put into an event what the run read and wrote; gives what does not fit into it.
+
+        Consumers keep a version of a dataset for each run that wrote it, so outputs always
+        are described. What is only read is described once.
+        """
+        io = self.graph.io(told.run)
+        read, written = map(self._describe, io.inputs), list(map(self._describe, io.outputs))
+        columns = self._columns_of(told.run, io)
+        inputs = [(each, each.name not in self._written | self._explained) for each in read]
+        self._explained.update(each.name for each, _ in inputs)
+        alone = self._too_large([*(each for each, new in inputs if new), *written], columns)
+        event.inputs = [_input(each, full=new and each.name not in alone) for each, new in inputs]
+        event.outputs = [
+            self._output(told, each, columns, full=each.name not in alone) for each in written
+        ]
+        for each in alone.values():
+            yield self._dataset_alone(each, columns)
+
+    def _columns_of(self, run: Run, io: Io) -> Columns:
         """What the columns of a run's outputs are made of; of an execution's by any task."""
-        if run.task:
-            return self._columns.get(run.task, {})
-        written = set(io.outputs) if self._columns else set()
-        ios = [task.io for task in self.graph.tasks.values() if task.io and written]
+        if run.task or not self._columns:
+            return self._columns.get(run.task, {}) if run.task else {}
+        written = set(io.outputs)
+        ios = [task.io for task in self.graph.tasks.values() if task.io]
         edges = (edge for each in ios for edge in each.columns if edge.dataset in written)
         return self.describer.columns(edges)
 
-    def _explain(self, io: Io) -> set[DatasetId]:
-        """What is described in a run's event, and not only named.
-
-        Consumers keep a version of a dataset for each run that wrote it, so outputs always
-        are. What is only read is described once.
-        """
-        read = {id for id in io.inputs if id not in self.graph.written}
-        explained = {*read.difference(self._explained), *io.outputs}
-        self._explained |= read
-        return explained
-
-    def _too_large(
-        self, explained: Iterable[DatasetId], columns: Mapping[DatasetId, DatasetFacet]
-    ) -> list[DatasetId]:
+    def _too_large(self, described: Iterable[Described], columns: Columns) -> dict[Name, Described]:
         """What must be described in events of its own, the largest first."""
-        weights = {id: self._describe(id).weight + weight(columns.get(id)) for id in explained}
-        total, alone = sum(weights.values()), []
-        for id in sorted(weights, key=lambda id: (-weights[id], str(id))):
-            if total <= MAX_EVENT_BYTES:
-                break
-            alone.append(id)
-            total -= weights[id]
+        weights = [(each.weight + weight(columns.get(each.name)), each) for each in described]
+        total, alone = sum(bytes for bytes, _ in weights), {}
+        if total > MAX_EVENT_BYTES:
+            for bytes, each in sorted(weights, key=lambda one: (-one[0], one[1].name)):
+                if total <= MAX_EVENT_BYTES:
+                    break
+                alone[each.name] = each
+                total -= bytes
         return alone
 
-    def _input(self, id: DatasetId, told: set[DatasetId]) -> InputDataset:
-        described = self._describe(id)
-        return InputDataset(
-            *described.name, None, facets={**described.facets} if id in told else {}
-        )
-
     def _output(
-        self,
-        run: Run,
-        id: DatasetId,
-        told: set[DatasetId],
-        columns: Mapping[DatasetId, DatasetFacet],
+        self, told: _Told, described: Described, columns: Columns, *, full: bool
     ) -> OutputDataset:
-        described = self._describe(id)
-        facets: dict[str, DatasetFacet] = {}
-        if id in told:
-            facets = {**described.facets}
-            if id in columns:
-                facets["columnLineage"] = columns[id]
-        if id.platform == FLYTE and self.graph.wrote_anew(run, id):
+        dataset, name = described.dataset, described.name
+        facets = {**described.facets} if full else {}
+        if full and name in columns:
+            facets["columnLineage"] = columns[name]
+        anew = wrote_anew(told.id, dataset)
+        if anew and dataset.platform == FLYTE:
             facets["lifecycleStateChange"] = OVERWRITTEN
-        known = self.graph.datasets.get(id)
-        counts = statistics(known) if known and self.graph.is_counted(run, id) else {}
-        return OutputDataset(*described.name, counts, facets=facets)
+        counts = statistics(dataset) if anew or is_counted(told.run, dataset) else {}
+        return OutputDataset(*name, counts, facets=facets)
+
+
+def _input(described: Described, *, full: bool) -> InputDataset:
+    return InputDataset(*described.name, None, facets={**described.facets} if full else {})
 
 
 def _job_id(run: Run) -> PipelineId | TaskId:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 
 import attr
@@ -82,14 +82,14 @@ class Facets:
 
     def pipeline(self, id: PipelineId, known: Pipeline | None) -> JobFacets:
         """Facets of a pipeline's job; `known` may be nothing but its id."""
-        facets: JobFacets = {"jobType": _job_type(id, "WORKFLOW")}
+        facets: JobFacets = {"jobType": _job_type(id.orchestrator, "WORKFLOW")}
         if known:
             facets.update(_about_job(known))
         return facets
 
     def task(self, id: TaskId, known: Task | None) -> JobFacets:
         """Facets of a task's job; `known` may be nothing but its id."""
-        facets: JobFacets = {"jobType": _job_type(id.pipeline, "TASK")}
+        facets: JobFacets = {"jobType": _job_type(id.pipeline.orchestrator, "TASK")}
         if known:
             facets.update(_about_job(known))
             if known.logic:
@@ -207,10 +207,9 @@ def stamp(at: datetime) -> str:
 # ------------------------------------------------------------------- jobs and runs
 
 
-def _job_type(pipeline: PipelineId, type: str) -> JobFacet:
-    return job_type_job.JobTypeJobFacet(
-        "BATCH", pipeline.orchestrator.upper(), type, producer=PRODUCER
-    )
+@cache  # one for all tasks
+def _job_type(orchestrator: str, type: str) -> JobFacet:
+    return job_type_job.JobTypeJobFacet("BATCH", orchestrator.upper(), type, producer=PRODUCER)
 
 
 def _about_job(known: Pipeline | Task) -> Iterator[tuple[str, JobFacet]]:

@@ -36,8 +36,6 @@ _STATES: Mapping[str, State] = {
     "ABORTED": "ABORT",
 }
 _UNSUCCESSFUL = {"FAILED", "ABORTED", "TIMED_OUT", "FAILING", "ABORTING"}
-_WRITTEN_BEFORE = {"CACHE_HIT"}
-
 MAX_EDGES = 2_000
 """Ends of edges that one event tells."""
 
@@ -179,7 +177,8 @@ class Graph:
     # ---------------------------------------------------------- inputs and outputs
 
     @cached_property
-    def _ios(self) -> dict[RunId, Io]:
+    def _ios(self) -> dict[int, Io]:
+        """By the identity of the run: hashing its name costs more than all the rest."""
         runs = [*self.executions, *self.attempts] if self.tells_datasets else []
         completed = [run for run in runs if self.state(run) == "COMPLETE"]
         of_tasks = {
@@ -187,7 +186,9 @@ class Graph:
             for id, shown in _by_task(completed).items()
             if id in self.tasks
         }
-        return {run.id: _io(run, of_tasks.get(run.task) if run.task else None) for run in completed}
+        return {
+            id(run): _io(run, of_tasks.get(run.task) if run.task else None) for run in completed
+        }
 
     def io(self, run: Run) -> Io:
         """What the run read and wrote; nothing unless it completed.
@@ -195,7 +196,7 @@ class Graph:
         What its task has and no run shows, such as an edge that a transform added, is each
         run's; what a transform took from the task is nobody's.
         """
-        return self._ios.get(run.id, Io())
+        return self._ios.get(id(run), Io())
 
     def io_of_task(self, task: Task) -> Io:
         """What a task reads and writes of which no run is known."""
@@ -215,19 +216,6 @@ class Graph:
     def touched(self) -> set[DatasetId]:
         """What a run read or wrote."""
         return self.written | {id for io in self._ios.values() for id in io.inputs}
-
-    def wrote_anew(self, run: Run, id: DatasetId) -> bool:
-        """Whether the run is known to have written the data that the dataset has now."""
-        dataset = self.datasets.get(id)
-        written = dataset.operation if dataset else None
-        return written is not None and written.kind == "write" and written.run == run.id
-
-    def is_counted(self, run: Run, id: DatasetId) -> bool:
-        """Whether what is counted of a dataset is what the run wrote."""
-        if run.node is None or run.cache_status in _WRITTEN_BEFORE:
-            return False
-        dataset = self.datasets.get(id)
-        return (dataset is not None and dataset.operation is None) or self.wrote_anew(run, id)
 
     # -------------------------------------------------------------- dependencies
 
@@ -298,6 +286,20 @@ class Graph:
 def job_of(run: Run) -> PipelineId | TaskId | None:
     """What a run is one of; `None` where nothing says it."""
     return run.pipeline if run.node is None else run.task
+
+
+def wrote_anew(run: RunId, dataset: Dataset) -> bool:
+    """Whether a run is known to have written the data that the dataset has now."""
+    written = dataset.operation
+    return written is not None and written.kind == "write" and written.run == run
+
+
+def is_counted(run: Run, dataset: Dataset) -> bool:
+    """Whether what is counted of a dataset seems to be what a run wrote.
+
+    It is, where nothing says that another one did.
+    """
+    return run.node is not None and dataset.operation is None and run.cache_status != "CACHE_HIT"
 
 
 class _TaskIo(NamedTuple):

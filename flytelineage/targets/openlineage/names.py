@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from flytelineage.entities import Copy, DatasetId, PipelineId, RunId, TaskId
@@ -53,19 +53,24 @@ class Names:
     admin_host: str = ""
     namespaces: Mapping[str, str] = field(default_factory=dict)
     # Column lineage names one dataset hundreds of times.
-    _spelled: dict[DatasetId, Name] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[Any, Name] = field(default_factory=dict, repr=False, compare=False)
 
     def job(self, id: PipelineId | TaskId) -> Name:
         """The job of a pipeline, or of a task in it."""
-        pipeline = id.pipeline if isinstance(id, TaskId) else id
-        namespace, name = self._pipeline(pipeline)
-        return Name(namespace, f"{name}.{id.local}" if isinstance(id, TaskId) else name)
+        if isinstance(id, TaskId):
+            namespace, name = self.job(id.pipeline)
+            return Name(namespace, f"{name}.{id.local}")
+        known = self._known.get(id)
+        if known is None:
+            known = self._known[id] = self._pipeline(id)
+        return known
 
     def dataset(self, id: DatasetId) -> Name:
         """The dataset."""
-        if id not in self._spelled:
-            self._spelled[id] = self._dataset(id)
-        return self._spelled[id]
+        known = self._known.get(id)
+        if known is None:
+            known = self._known[id] = self._dataset(id)
+        return known
 
     def _dataset(self, id: DatasetId) -> Name:
         if id.platform == FLYTE:
