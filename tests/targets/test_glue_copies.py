@@ -258,6 +258,51 @@ class TestRequests:
         stub.assert_no_pending_responses()
 
 
+class TestComparing:
+    """Objects whose ETags differ may be the same all the same."""
+
+    KMS = {"ServerSideEncryption": "aws:kms", "ETag": '"b"'}
+
+    @pytest.mark.parametrize(
+        ("there", "source", "same"),
+        [
+            ({"ETag": '"b"'}, {"ETag": '"a"'}, False),
+            (KMS, {"ETag": '"a"'}, True),
+            ({"ETag": '"b-2"'}, {"ETag": '"a"'}, True),
+            ({"ETag": '"b"'}, {"ETag": '"a"', "SSECustomerAlgorithm": "AES256"}, True),
+            ({**KMS, "ChecksumCRC32": "x"}, {"ChecksumCRC32": "x"}, True),
+            ({**KMS, "ChecksumCRC32": "x"}, {"ChecksumCRC32": "y"}, False),
+            ({**KMS, "ChecksumCRC64NVME": "x"}, {"ChecksumCRC32": "y"}, True),
+            ({**KMS, "ChecksumCRC32": "x"}, {"ChecksumCRC32": "y-3"}, True),
+        ],
+    )
+    def test_differing_etags(
+        self, target: GlueCatalogTarget, there: Any, source: Any, same: bool
+    ) -> None:
+        """Whole checksums decide; else ETags where both are digests; else the sizes."""
+        bounds = copying.Bounds(0, 0, 1)
+        copier = copying.Copier(s3.ObjectStore(target.s3), Place("lake", "flyte/"), bounds)
+        with Stubber(target.s3) as stub:
+            stub.add_response("head_object", there)
+            stub.add_response("head_object", source)
+
+            found = copier._same(
+                s3.Object(Place("raw", "0"), 5, "a"), s3.Object(Place("lake", "0"), 5, "b")
+            )
+
+        assert found is same
+
+    def test_differing_sizes(self, target: GlueCatalogTarget) -> None:
+        """Nothing more is asked."""
+        bounds = copying.Bounds(0, 0, 1)
+        copier = copying.Copier(s3.ObjectStore(target.s3), Place("lake", "flyte/"), bounds)
+
+        with Stubber(target.s3):
+            assert not copier._same(
+                s3.Object(Place("raw", "0"), 5, "a"), s3.Object(Place("lake", "0"), 6, "b")
+            )
+
+
 ANY_HEAD = {"Bucket": "raw", "Key": "data/0", "ChecksumMode": "ENABLED"}
 
 
