@@ -14,7 +14,7 @@ TOOLS = $(VENV)/.tools
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test coverage lint format types check pins clean
+.PHONY: help venv demo picture test coverage lint format types check pins clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1|\2/' \
@@ -24,6 +24,10 @@ venv: $(TOOLS) ## Set up .venv with all that the program, its tests and its tool
 
 demo: $(RUNTIME) ## Watch sample workflows travel from a local queue to lineage
 	@$(BIN)/flytelineage demo $(ARGS)
+
+picture: $(RUNTIME) ## Draw docs/lineage.svg anew, from the demo's data
+	@$(BIN)/flytelineage demo --folder=build/demo
+	@cp build/demo/lineage.svg docs/lineage.svg
 
 test: $(TOOLS) ## Run all tests, on SQLite and on a PostgreSQL of their own
 	@$(BIN)/python -m pytest -q --numprocesses auto --dist worksteal $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -112,7 +113,10 @@ def test_it_shows_guessed_names_beside_true_ones(shown: Shown) -> None:
 @pytest.mark.processes
 def test_files_are_left(shown: Shown) -> None:
     """Those that the output names, and a text that says what they are."""
-    names = {"lineage.jsonl", "datahub.json", "lineage.mmd", "flytelineage.sqlite3"}
+    names = {
+        "lineage.jsonl", "datahub.json", "openlineage.jsonl", "lineage.svg", "lineage.mmd",
+        "flytelineage.sqlite3",
+    }  # fmt: skip
 
     assert names <= {path.name for path in shown.folder.iterdir()}
     assert all(f"flytelineage-demo/{name}" in shown.out for name in names)
@@ -128,6 +132,26 @@ def test_datahub_can_load_the_proposals(shown: Shown) -> None:
 
     assert all(record.validate() for record in records)
     assert f"{len(records)} proposals for DataHub" in shown.out
+
+
+@pytest.mark.processes
+def test_openlineage_is_told_of_every_run(shown: Shown) -> None:
+    """Each run that began has an end."""
+    lines = (shown.folder / "openlineage.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    begun = {each["run"]["runId"] for each in events if each["eventType"] == "START"}
+    ended = {each["run"]["runId"] for each in events if each["eventType"] in {"COMPLETE", "FAIL"}}
+
+    assert begun == ended != set()
+    assert f"{len(events)} events of OpenLineage" in shown.out
+
+
+@pytest.mark.processes
+def test_the_picture_in_the_docs_is_the_one_of_today(shown: Shown) -> None:
+    """The samples, the names and the drawing are the same every time."""
+    today = (shown.folder / "lineage.svg").read_bytes()
+
+    assert today == (ROOT / "docs" / "lineage.svg").read_bytes(), "draw it anew: make picture"
 
 
 @pytest.mark.processes
@@ -184,7 +208,13 @@ def test_ctrl_c_ends_it_with_one_line(moment: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("moto", "demo"), ("datahub", "datahub"), ("sqlalchemy", "daemon")]
+    ("module", "extra"),
+    [
+        ("moto", "demo"),
+        ("datahub", "datahub"),
+        ("openlineage", "openlineage"),
+        ("sqlalchemy", "daemon"),
+    ],
 )
 def test_a_missing_extra_is_named(
     module: str, extra: str, run: RunProgram, monkeypatch: pytest.MonkeyPatch

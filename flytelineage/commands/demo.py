@@ -17,7 +17,7 @@ from traitlets import Unicode
 
 from flytelineage.commands import Command, Program
 from flytelineage.demo import folder as files
-from flytelineage.demo import mermaid, summary, truth
+from flytelineage.demo import mermaid, picture, summary, truth
 from flytelineage.demo.folder import OutputFolder
 from flytelineage.demo.found import Found, LineageFile, number, short
 from flytelineage.demo.platform import QUEUE, TOPIC, Platform, Played, has_flytekit
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 _INTRODUCTION = """\
 flytelineage demo: sample workflows become lineage, on this machine alone
 
-  FlyteAdmin (simulated) -> SNS -> SQS -> flytelineage -> file, DataHub, Glue
+  FlyteAdmin (simulated) -> SNS -> SQS -> flytelineage -> file, DataHub, Glue,
+                                                     OpenLineage
 """
 
 _PORTION = 20
@@ -47,6 +48,7 @@ _GRACE_SECONDS = 2.0
 _EXTRAS = {
     "moto": "demo", "flask": "demo", "boto3": "daemon", "flyteidl": "daemon",
     "sqlalchemy": "daemon", "alembic": "daemon", "pyarrow": "daemon", "datahub": "datahub",
+    "openlineage": "openlineage",
 }  # fmt: skip
 """What the demo imports, and the extra that brings it."""
 
@@ -61,7 +63,7 @@ class Demo(Command):
     Starts SNS, SQS, S3 and Glue on the loopback, publishes the events of sample
     workflows as FlyteAdmin does, runs the daemon on them, and prints what was found.
     It uses nothing of yours, neither AWS nor the options of the daemon. The lineage,
-    the proposals for DataHub and a graph stay in a folder.
+    the proposals for DataHub, the events of OpenLineage and a picture stay in a folder.
 
     Exits with 1 when the lineage found is not the true one.
     """
@@ -135,6 +137,8 @@ class _Show:
         found = Found(self._told.values())
         graph = mermaid.graph(found)
         (folder / files.GRAPH).write_text(graph, encoding="utf-8")
+        (folder / files.PICTURE).write_text(picture.draw(found), encoding="utf-8")
+        self._step("drew", f"a picture: {path / files.PICTURE}")
         wrong = self._compare(played)
         for line in summary.report(found, graph, tables, path, self._screen.width):
             self._screen.show(line)
@@ -257,7 +261,7 @@ def _options(folder: OutputFolder, *, debug: bool) -> dict[str, dict[str, Any]]:
     return {
         "FlyteLineage": {
             "sqs_queue": QUEUE,
-            "targets": ["file", "datahub", "glue"],
+            "targets": ["file", "datahub", "glue", "openlineage"],
             "log_level": logging.DEBUG if debug else logging.ERROR,
         },
         "SqsSource": {"wait_seconds": 1},
@@ -265,6 +269,9 @@ def _options(folder: OutputFolder, *, debug: bool) -> dict[str, dict[str, Any]]:
         "Store": {"path": str(folder / files.STORE), "min_settle": 0.5},
         "FileTarget": {"path": str(folder / files.LINEAGE)},
         "DataHubTarget": {"file": str(folder / files.PROPOSALS)},
+        "OpenLineageTarget": {
+            "transport": {"type": "file", "log_file_path": str(folder / files.EVENTS)}
+        },
     }
 
 

@@ -13,9 +13,11 @@ from flytelineage.errors import ConfigError
 
 LINEAGE = "lineage.jsonl"
 PROPOSALS = "datahub.json"
+EVENTS = "openlineage.jsonl"
+PICTURE = "lineage.svg"
 GRAPH = "lineage.mmd"
 STORE = "flytelineage.sqlite3"
-_OURS = (LINEAGE, PROPOSALS, GRAPH, f"{STORE}*")
+_OURS = (LINEAGE, PROPOSALS, EVENTS, PICTURE, GRAPH, f"{STORE}*")
 
 MARKER = "README.txt"
 _FIRST_LINE = b"Written by `flytelineage demo`; the next demo replaces it.\n"
@@ -25,6 +27,8 @@ _TEXT = (
         f"""
 {LINEAGE}         what the file target was told: a line of JSON for each execution
 {PROPOSALS}          proposals for DataHub, as `datahub ingest` loads them
+{EVENTS}     events of OpenLineage, a line of JSON each
+{PICTURE}           the picture of it all, for any browser
 {GRAPH}           the graph, for any Mermaid viewer
 {STORE}  the store of the daemon
 """

@@ -134,6 +134,8 @@ def _files(found: Found, folder: Path) -> Iterator[tuple[str, str]]:
     runs = sum(len(pipeline.runs) for pipeline in found.pipelines.values())
     yield files.LINEAGE, f"the lineage of {number(runs, 'execution')}, a line of JSON each"
     yield files.PROPOSALS, _proposals(folder / files.PROPOSALS)
+    yield files.EVENTS, _events(folder / files.EVENTS)
+    yield files.PICTURE, "the picture of it all; open it in a browser"
     yield files.GRAPH, "the graph above"
     yield files.STORE, "the store: events, lineage, deliveries"
 
@@ -143,6 +145,13 @@ def _proposals(path: Path) -> str:
     kinds = Counter(proposal["entityType"] for proposal in found)
     counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
     return f"{number(len(found), 'proposal')} for DataHub: {counts or 'none'}"
+
+
+def _events(path: Path) -> str:
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    kinds = Counter(str(json.loads(line).get("eventType", "others")) for line in lines)
+    counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+    return f"{number(len(lines), 'event')} of OpenLineage: {counts or 'none'}"
 
 
 def _next_steps(folder: Path) -> Iterator[str]:
