@@ -27,7 +27,7 @@ from flytelineage.testing.openlineage import Name
 from flytelineage.testing.simulator.constructs import CONSTRUCTS
 from tests.factories import NOW
 from tests.openlineage_names import dataset, job_in
-from tests.played import Played, construct, demo
+from tests.played import DEFINED, construct, defined, demo
 
 _DATASET = re.compile(r"urn:li:dataset:\(urn:li:dataPlatform:(\w+),(.*),PROD\)")
 _JOB = re.compile(r"urn:li:dataJob:\(urn:li:dataFlow:\(flyte,(.*),PROD\),(.*)\)")
@@ -229,12 +229,16 @@ def test_every_construct_is_the_same_in_both(tmp_path: Path) -> None:
     assert found == {}
 
 
+@pytest.mark.parametrize("name", DEFINED)
+def test_definitions_are_the_same_in_both(name: str, tmp_path: Path) -> None:
+    """Also what only FlyteAdmin knows."""
+    assert list(differences(defined(name).lineages, tmp_path)) == []
+
+
 @pytest.mark.parametrize("change", [lambda lineage: lineage, with_columns])
 def test_demo_is_the_same_in_both(change: Callable[[Lineage], Lineage], tmp_path: Path) -> None:
     """As it is found, and as it would be with lineage of columns."""
-    played: Played = demo()
-
-    assert list(differences(map(change, played.lineages), tmp_path)) == []
+    assert list(differences(map(change, demo().lineages), tmp_path)) == []
 
 
 def test_both_tell_the_columns_of_the_demo(tmp_path: Path) -> None:
