@@ -100,15 +100,22 @@ class Depot:
         What fails here is no failure of the delivery: the next that moves the table
         tries again.
         """
-        home = self.home(database, name)
-        for id in sorted(History.of(table).removed)[:_MAX_CLEARED]:
-            try:
-                left = self._copier.remove(home, id)
-            except (TargetError, Changed) as exc:
-                self._log.warning("Old copies of %s.%s are still there: %s", database, name, exc)
-                return
-            if left:
-                self._log.warning("%s is not as it was copied, and stays", ", ".join(left))
+        removed = History.of(table).removed
+        if not removed:
+            return
+        try:
+            left = self._cleared(self.home(database, name), removed)
+        except (TargetError, Changed) as exc:
+            self._log.warning("Old copies of %s.%s are still there: %s", database, name, exc)
+            return
+        if left:
+            self._log.warning("%s is not as it was copied, and stays", ", ".join(left))
+
+    def _cleared(self, home: Place, removed: Iterable[str]) -> list[str]:
+        """Delete copies; what is left of them is not ours."""
+        existing, _ = self._copier.ids(home)
+        due = sorted(existing.intersection(removed))[:_MAX_CLEARED]
+        return [place for id in due for place in self._copier.remove(home, id)]
 
     def _permit(self, source: Place) -> None:
         reason = conflict(self._copier.root, source)
