@@ -23,6 +23,8 @@ from flytelineage.entities import (
     DatasetId,
     Entity,
     Lineage,
+    Pipeline,
+    Properties,
     Run,
     Task,
     TaskList,
@@ -197,21 +199,32 @@ def _stamp(entity: Entity, lineage: Lineage) -> datetime:
     return entity.as_of or lineage.started_at or datetime.min.replace(tzinfo=timezone.utc)
 
 
-def _digest(entity: Entity, aspect: str, value: Any) -> str:
-    """A hash of what is said: equal is not told again.
+_TOGETHER = (
+    (("properties", "version"), (Pipeline, Task)),
+    (("properties", "storage"), (Dataset,)),
+)
+"""Aspects that catalogues keep in one place: where one is news, all are told.
 
-    A task's link leads to its newest logs, so it is another one after each run: no news.
-    """
-    if isinstance(entity, Task) and aspect == "properties":
-        value = value.model_copy(update={"url": None})
-    text = value if isinstance(value, str) else _digest_of(value)
+The version says when a description was changed, and where data lies is part of it.
+"""
+
+
+def _digest(entity: Entity, aspect: str, value: Any) -> str:
+    """A hash of what is said: equal is not told again."""
+    told = {aspect: value}
+    for aspects, kinds in _TOGETHER:
+        if aspect in aspects and isinstance(entity, kinds):
+            told |= {name: known for name, known in entity.aspects() if name in aspects}
     # Counts are those of the data that lies there: of other data they are news.
     if isinstance(entity, Dataset) and aspect == "profile" and entity.storage:
-        text += digest(entity.storage)
-    return text
+        told["storage"] = entity.storage
+    return "".join(_digest_of(entity, told[name]) for name in sorted(told))
 
 
-def _digest_of(value: Any) -> str:
+def _digest_of(entity: Entity, value: Any) -> str:
+    # A task's link leads to its newest logs, so it is another one after each run: no news.
+    if isinstance(entity, Task) and isinstance(value, Properties):
+        value = value.model_copy(update={"url": None})
     if isinstance(value, Value):
         return digest(value)
-    return json.dumps(dict(sorted(value.items())))  # structured properties
+    return value if isinstance(value, str) else json.dumps(dict(sorted(value.items())))

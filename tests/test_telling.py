@@ -67,7 +67,6 @@ def test_equal_counts_of_other_data_are_news() -> None:
     """A run that wrote as many rows as the last one, to another place, tells so."""
     before, after = digests(lineage("s3://lake/1/")), digests(lineage("s3://lake/2/"))
 
-    assert before["properties"] == after["properties"]
     assert before["profile"] != after["profile"]
 
 
@@ -108,6 +107,20 @@ def test_newer_logs_of_a_task_are_no_news() -> None:
 
     assert claim(name="load", url="https://logs/1") == claim(name="load", url="https://logs/2")
     assert claim(name="load") != claim(name="other")
+
+
+def test_what_catalogues_keep_in_one_place_is_told_together() -> None:
+    """A new version changes when a description was changed, and the place is part of one."""
+
+    def claims(*tasks: Task, **fields: Any) -> dict[str, str]:
+        return {one.aspect: one.digest for one in claims_of(of_tasks(*tasks, **fields))}
+
+    described = {"pipeline": PIPELINE, "name": "load", "properties": Properties(name="load")}
+    one, two = (claims(Task(**described, version=Version(version=v))) for v in ("v1", "v2"))
+    assert one["properties"] != two["properties"]
+
+    here, there = digests(lineage("s3://lake/1/")), digests(lineage("s3://lake/2/"))
+    assert here["properties"] != there["properties"]
 
 
 def test_what_transforms_set_is_claimed() -> None:

@@ -302,7 +302,7 @@ class Deployment:
                 name = line["execution"]["name"]
                 if name not in lines or line["revision"] >= lines[name]["revision"]:
                     lines[name] = line
-        return {name: _without(line, ["revision"]) for name, line in lines.items()}
+        return {name: _shown(line) for name, line in lines.items()}
 
     def _tables(self) -> dict[str, Any]:
         return {
@@ -329,6 +329,12 @@ _PASSING = ("flyte.execution",)
 def _whole_lines(path: Path) -> Sequence[str]:
     """The lines of a file that a crash may have torn at its end."""
     return path.read_text().split("\n")[:-1]
+
+
+def _shown(line: dict[str, Any]) -> dict[str, Any]:
+    """What an execution showed; what Glue calls its data is there if Glue was told before."""
+    datasets = [_without(dataset, ["copies"]) for dataset in line.get("datasets", ())]
+    return {**_without(line, ["revision"]), "datasets": datasets}
 
 
 def _without(value: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
