@@ -90,7 +90,11 @@ class End:
 
 @dataclass(frozen=True)
 class Arrow:
-    """From what is read to its reader, or from a writer; all it rests on."""
+    """From what is read to its reader; from a second writer; or from a task to a later one.
+
+    Attributes:
+        full: Both ends and the evidence, in words.
+    """
 
     tail: End
     head: End
@@ -170,19 +174,20 @@ class Deck:
         for task in self._tasks.values():
             me, io = End(task.id), io_of(task)
             for edge in io.inputs:
-                yield self._arrow(self._homes[edge.dataset], me, edge.evidence)
+                yield _arrow(self._homes[edge.dataset], me, edge.evidence)
             for edge in io.outputs:
                 home = self._homes[edge.dataset]
                 if home.card != task.id:
-                    yield self._arrow(me, home, edge.evidence)
+                    yield _arrow(me, home, edge.evidence)
             given = {self._homes[edge.dataset].card for edge in io.inputs}
             for after in io.upstream:  # else their dataset joins them
                 if after.task in self._tasks and after.task not in given:
-                    yield self._arrow(End(after.task), me, after.evidence)
+                    yield _arrow(End(after.task), me, after.evidence)
 
-    def _arrow(self, tail: End, head: End, evidence: tuple[Evidence, ...]) -> Arrow:
-        words = ", ".join(one.value for one in evidence)
-        return Arrow(tail, head, evidence, f"{tail.card} -> {head.card}: {words}")
+
+def _arrow(tail: End, head: End, evidence: tuple[Evidence, ...]) -> Arrow:
+    words = ", ".join(one.value for one in evidence)
+    return Arrow(tail, head, evidence, f"{tail.card} -> {head.card}: {words}")
 
 
 def _written(task: Task, homes: Iterable[DatasetId]) -> list[DatasetId]:
