@@ -199,22 +199,15 @@ def _stamp(entity: Entity, lineage: Lineage) -> datetime:
     return entity.as_of or lineage.started_at or datetime.min.replace(tzinfo=timezone.utc)
 
 
-_TOGETHER = (
-    (("properties", "version"), (Pipeline, Task)),
-    (("properties", "storage"), (Dataset,)),
-)
-"""Aspects that catalogues keep in one place: where one is news, all are told.
-
-The version says when a description was changed, and where data lies is part of it.
-"""
+_DESCRIBED = ("properties", "version")
+"""Of pipelines and tasks these are one thing: the version says when a description changed."""
 
 
 def _digest(entity: Entity, aspect: str, value: Any) -> str:
     """A hash of what is said: equal is not told again."""
     told = {aspect: value}
-    for aspects, kinds in _TOGETHER:
-        if aspect in aspects and isinstance(entity, kinds):
-            told |= {name: known for name, known in entity.aspects() if name in aspects}
+    if isinstance(entity, (Pipeline, Task)) and aspect in _DESCRIBED:
+        told = {name: known for name, known in entity.aspects() if name in _DESCRIBED}
     # Counts are those of the data that lies there: of other data they are news.
     if isinstance(entity, Dataset) and aspect == "profile" and entity.storage:
         told["storage"] = entity.storage
