@@ -438,6 +438,35 @@ class TestOthers:
         assert target.emit(lineage()) == []
         target.check()
 
+    def test_datadog(self, opened: Opened, backend: OpenLineageDouble) -> None:
+        """It is HTTP below, so that a refused event is one, and not tried again here."""
+        backend.refuse("app.daily.a", status=500)
+        target = opened({"type": "datadog", "site": backend.url, "apiKey": CANARY})
+
+        with pytest.raises(TransientTargetError, match="answers 500"):
+            target.emit(lineage("a"))
+
+        assert summary(backend.events) == [("START", "app.daily")]
+
+    def test_transform(self, opened: Opened, tmp_path: Path) -> None:
+        """What is inside of it has our defaults."""
+        inner = {"type": "file", "log_file_path": "events.jsonl"}
+        names = "openlineage.client.transport.transform.transformers"
+        target = opened(
+            {
+                "type": "transform",
+                "transport": inner,
+                "transformer_class": f"{names}.job_namespace_replace_transformer"
+                ".JobNamespaceReplaceTransformer",
+                "transformer_properties": {"new_job_namespace": "elsewhere"},
+            }
+        )
+
+        target.emit(lineage())
+
+        lines = (tmp_path / "events.jsonl").read_text().splitlines()
+        assert [json.loads(line)["job"]["namespace"] for line in lines] == ["elsewhere"] * 2
+
     def test_of_somebody_else(self, opened: Opened) -> None:
         """By its dotted path; what it raises is tried again."""
         target = opened({"type": f"{__name__}.Broken"})

@@ -59,7 +59,7 @@ class TestJobs:
 
     def test_unknown_placeholders(self) -> None:
         """They are found before anything is named."""
-        assert unknown_placeholders("flyte://{host}/{project}/{worflow}") == ["host", "worflow"]
+        assert unknown_placeholders("flyte://{host}/{project}/{flow}") == ["flow", "host"]
 
 
 class TestRuns:

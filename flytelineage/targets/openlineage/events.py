@@ -68,8 +68,11 @@ from flytelineage.targets.openlineage.names import FLYTE, Name, run_id
 
 Event = RunEvent | JobEvent | DatasetEvent
 
-MAX_EVENT_BYTES = 900_000
-"""About how large an event may get: some consumers refuse more than a megabyte."""
+MAX_DESCRIBED_BYTES = 500_000
+"""About how much of an event may describe datasets.
+
+Some consumers refuse more than a megabyte; edges, statements and errors need room as well.
+"""
 
 
 class Message(NamedTuple):
@@ -313,9 +316,9 @@ class _Story:
         """What must be described in events of its own, the largest first."""
         weights = [(each.weight + weight(columns.get(each.name)), each) for each in described]
         total, alone = sum(bytes for bytes, _ in weights), {}
-        if total > MAX_EVENT_BYTES:
+        if total > MAX_DESCRIBED_BYTES:
             for bytes, each in sorted(weights, key=lambda one: (-one[0], one[1].name)):
-                if total <= MAX_EVENT_BYTES:
+                if total <= MAX_DESCRIBED_BYTES:
                     break
                 alone[each.name] = each
                 total -= bytes

@@ -13,7 +13,7 @@ SHOWN = frozenset(
         "filesystem", "protocol", "region", "location", "project_id", "domainId",
         "endpointOverride", "transformer_class", "bootstrap.servers", "security.protocol",
         "sasl.mechanism", "sasl.mechanisms", "tokenEndpoint", "token_endpoint", "caCertPath",
-        "clientCertPath", "clientKeyPath", "method", "mode",
+        "clientCertPath", "clientKeyPath", "method", "mode", "site",
     }
 )  # fmt: skip
 """Keys whose texts may be shown; those of all others are secrets."""
@@ -30,6 +30,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # The daemon tries again itself; a client that does holds its thread meanwhile.
     "http": {"retry": _NO_RETRY},
     "async_http": {"retry": _NO_RETRY},
+    "datadog": {"retry": _NO_RETRY},
     # The client's own default is a new file for each event, named by the clock.
     "file": {"append": True},
     # Or an event that one of them did not get would count as told.

@@ -39,6 +39,10 @@ class OpenLineageTarget(Target):
 
     Nothing is taken back: OpenLineage has no words for an edge that is gone, consumers show
     what the last run of a job told.
+
+    Events stay below a megabyte as far as they can: documentation is cut at 16 kB and SQL at
+    64 kB, schemas that do not fit are told in events of their own, and the facet `lineage`
+    is left out where it would have more than 2,000 ends of edges.
     """
 
     journal = True
@@ -52,7 +56,8 @@ class OpenLineageTarget(Target):
         may be given as env:NAME or file:/path, read at each emission. Nothing of the client's
         environment variables and openlineage.yml is mixed in, unless this is empty: then
         they say everything. Retries are off, as the daemon tries again; files are added to;
-        a `composite` stops at the first failure, unless it says otherwise.
+        each part of a `composite` must take an event before the next one is sent, unless it
+        says otherwise. Name several targets where one must not wait for another.
 
         Example: c.OpenLineageTarget.transport = {"type": "http", "url": "http://localhost:5000"}
         """,

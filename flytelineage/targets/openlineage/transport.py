@@ -21,6 +21,7 @@ from openlineage.client.transport import (
     AsyncHttpTransport,
     CompositeTransport,
     ConsoleTransport,
+    DatadogTransport,
     FileTransport,
     HttpTransport,
     NoopTransport,
@@ -37,7 +38,6 @@ from flytelineage.targets.openlineage.settings import NOT_CONFIGURED, tells_all,
 
 MAX_REASON = 500
 """Characters of the server's reason that are kept."""
-
 
 _SERVERS = (HttpTransport, AsyncHttpTransport)
 
@@ -83,10 +83,10 @@ class Connection:
             TransientTargetError: Perhaps it was accepted.
             TargetUnavailable: Everything is refused until somebody acts.
         """
-        refusals = [self._tried(emit, event) for emit in self._emits]
+        refusals = [self._sent(emit, event) for emit in self._emits]
         return "; ".join(filter(None, refusals)) or None
 
-    def _tried(self, emit: Callable[[Event], Any], event: Event) -> str | None:
+    def _sent(self, emit: Callable[[Event], Any], event: Event) -> str | None:
         try:
             emit(event)
         except Exception as exc:  # whatever a transport raises: there is no class for it
@@ -126,10 +126,10 @@ class Connection:
     def _refusal(self, exc: Exception) -> str:
         """Why an event was refused; raises if the event is not at fault."""
         cause = _cause(exc)
-        response = getattr(cause, "response", None)
-        if response is not None:
-            return self._answer(exc, response)
-        if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
+        if isinstance(cause, requests.RequestException):
+            if cause.response is not None:
+                return self._answer(exc, cause.response)
+        elif isinstance(cause, OSError):
             raise _file_error(cause) from exc
         raise TransientTargetError(self._silent(cause)) from exc
 
@@ -182,9 +182,23 @@ class Connection:
     def _check_server(self, one: HttpTransport | AsyncHttpTransport) -> None:
         """Ask where events are posted to, which changes nothing; most answer 405 to that."""
         try:
+            response = self._asked(one)
+            if response.status_code in _CANNOT_BE_IT:
+                self._answer(None, response)
+        except (TargetUnavailable, TransientTargetError) as exc:
+            raise ConfigError(str(exc)) from exc
+        if response.status_code == 404:
+            _log.warning(
+                "%s answers 404: some servers do for anything but events, but make sure that "
+                "`url` and `endpoint` of OpenLineageTarget.transport are right",
+                _shown(response.url),
+            )
+
+    def _asked(self, one: HttpTransport | AsyncHttpTransport) -> requests.Response:
+        try:
             bearer = one.config.auth.get_bearer()
             headers = {"Authorization": bearer} if bearer else {}
-            response = requests.get(
+            return requests.get(
                 _address(one),
                 headers={**headers, **one.config.custom_headers},
                 timeout=one.timeout,
@@ -192,22 +206,8 @@ class Connection:
                 cert=getattr(one, "cert", None),
                 allow_redirects=False,
             )
-            if response.status_code in _CANNOT_BE_IT:
-                self._answer(None, response)
-        except (TargetUnavailable, TransientTargetError) as exc:
-            raise ConfigError(str(exc)) from exc
         except Exception as exc:  # whatever a provider of tokens raises
-            try:
-                reason = self._refusal(exc)
-            except (TargetUnavailable, TransientTargetError) as known:
-                reason = str(known)
-            raise ConfigError(reason) from exc
-        if response.status_code == 404:
-            _log.warning(
-                "%s answers 404: some servers do for anything but events, but make sure that "
-                "`url` and `endpoint` of OpenLineageTarget.transport are right",
-                _shown(response.url),
-            )
+            raise TargetUnavailable(self._refusal(exc)) from exc
 
 
 _log = logging.getLogger(__name__)
@@ -280,6 +280,8 @@ def _each(transport: Transport) -> Iterator[Transport]:
             yield from _each(one)
     elif isinstance(transport, TransformTransport):
         yield from _each(transport.transport)
+    elif isinstance(transport, DatadogTransport):
+        yield transport.http  # its other one is for dbt's jobs alone
     else:
         yield transport
 
