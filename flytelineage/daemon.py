@@ -48,7 +48,7 @@ from flytelineage.scope import Scope
 from flytelineage.sources import Message, Source
 from flytelineage.store import BuildLease, Built, Claim, DeliveryLease, Refused, Store
 from flytelineage.structure import missing_events
-from flytelineage.targets import Rejection, Target
+from flytelineage.targets import EdgeKeeper, Rejection, Target
 from flytelineage.telling import claims_of, seen_edges, stay, widened, with_copies
 from flytelineage.transforms import Transform
 from flytelineage.workers import Fatal, Workers
@@ -501,7 +501,8 @@ class Daemon(LoggingConfigurable):
         lineage = with_copies(lineage, self.store.copies(ids, besides=lease.target))
         if target.journal:
             return lineage, []
-        if target.edges == "window" and lease.lineage.succeeded:
+        succeeded = lease.lineage.succeeded
+        if isinstance(target, EdgeKeeper) and target.edges == "window" and succeeded:
             window = target.edge_window * 86_400
             edges = self.store.widen(lease, seen_edges(lineage), window_seconds=window)
             lineage = widened(lineage, edges)

@@ -41,30 +41,6 @@ class Target(LoggingConfigurable):
     `emit_lineage` or `check`.
     """
 
-    edges = Enum(
-        ["latest", "window"],
-        default_value="latest",
-        help="""
-        Which edges of a task are told: those of its `latest` execution, or all that were seen
-        within the `window` of `edge_window` days in executions of its present version. Take
-        the window for workflows that read other data from run to run. Targets that write down
-        each execution by itself tell what that one showed in any case.
-
-        Example: c.DataHubTarget.edges = "window"
-        """,
-    ).tag(config=True)
-
-    edge_window = Float(
-        30.0,
-        min=0.01,
-        help="""
-        Days for which an edge stays that no later execution showed; only with
-        `edges = "window"`. Make it longer than the rarest schedule.
-
-        Example: c.DataHubTarget.edge_window = 90
-        """,
-    ).tag(config=True)
-
     remote: ClassVar[bool] = True
     """False where the target writes nothing but local files."""
 
@@ -121,3 +97,30 @@ class Target(LoggingConfigurable):
 
     def close(self) -> None:
         """Write what is buffered and let go of files and connections."""
+
+
+class EdgeKeeper(Target):
+    """A target whose catalogue keeps the edges of tasks from run to run."""
+
+    edges = Enum(
+        ["latest", "window"],
+        default_value="latest",
+        help="""
+        Which edges of a task are told: those of its `latest` execution, or all that were seen
+        within the `window` of `edge_window` days in executions of its present version. Take
+        the window for workflows that read other data from run to run.
+
+        Example: c.DataHubTarget.edges = "window"
+        """,
+    ).tag(config=True)
+
+    edge_window = Float(
+        30.0,
+        min=0.01,
+        help="""
+        Days for which an edge stays that no later execution showed; only with
+        `edges = "window"`. Make it longer than the rarest schedule.
+
+        Example: c.DataHubTarget.edge_window = 90
+        """,
+    ).tag(config=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flytelineage.entities import ExecutionId, Lineage
 from flytelineage.errors import UnknownToAdmin
 from flytelineage.sources import Message, Source
-from flytelineage.targets import Rejection, Target
+from flytelineage.targets import EdgeKeeper, Rejection
 
 if TYPE_CHECKING:
     from flytelineage.events import Event
@@ -74,7 +74,7 @@ class MemorySource(Source):
             return not self.visible and not self.in_flight
 
 
-class MemoryTarget(Target):
+class MemoryTarget(EdgeKeeper):
     """Keeps what it was told.
 
     Args:

@@ -26,7 +26,7 @@ from traitlets import (
 from flytelineage.entities import Lineage, digest
 from flytelineage.errors import ConfigError, TargetUnavailable
 from flytelineage.options import Secret
-from flytelineage.targets import Rejection, Target
+from flytelineage.targets import EdgeKeeper, Rejection
 from flytelineage.targets.datahub.urns import (
     FABRICS,
     FLYTE,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from flytelineage.targets.datahub.proposals import Proposal, Refusal
 
 
-class DataHubTarget(Target):
+class DataHubTarget(EdgeKeeper):
     """Tells DataHub which pipelines, tasks, datasets and runs there are, and their edges.
 
     Give either `server`, to send everything to DataHub, or `file`, to write what
@@ -377,7 +377,8 @@ class DataHubTarget(Target):
         unsound = _faults(proposals)
         refused = {id(each.proposal) for each in unsound}
         sound = [proposal for proposal in proposals if id(proposal) not in refused]
-        platform = self._introduction(conversion.platform(self.platform_logo_url, now))
+        at = lineage.started_at or now
+        platform = self._introduction(conversion.platform(self.platform_logo_url, at))
         refusals = [*unsound, *self._deliver(destination, _name(lineage), platform, sound)]
         return [rejection for refusal in refusals for rejection in _rejections(refusal)]
 
