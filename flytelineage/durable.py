@@ -56,3 +56,16 @@ def moved(file: FileIO, path: Path) -> bool:
         return not os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return True
+
+
+def end_of_last_line(file: FileIO, block_bytes: int = 64 * 1024) -> int:
+    """Where the next line must begin: a crash may have left a part of one behind."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        begin = max(0, end - block_bytes)
+        file.seek(begin)
+        newline = file.read(end - begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0

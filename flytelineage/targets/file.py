@@ -205,7 +205,7 @@ class _Journal:
         try:
             durable.lock(self._file, "FileTarget.path", path)
             _refuse_foreign(self._file, path)
-            self._file.truncate(_end_of_last_line(self._file))
+            self._file.truncate(durable.end_of_last_line(self._file))
             durable.sync_directory(path.parent)
         except BaseException:
             self._file.close()
@@ -245,19 +245,6 @@ def _refuse_foreign(file: FileIO, path: Path) -> None:
         raise ConfigError(
             f"FileTarget.path: {path} holds something else than lineage; choose another path"
         )
-
-
-def _end_of_last_line(file: FileIO, block_bytes: int = 64 * 1024) -> int:
-    """Where the next line must begin: a crash may have left a part of one behind."""
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        begin = max(0, end - block_bytes)
-        file.seek(begin)
-        newline = file.read(end - begin).rfind(b"\n")
-        if newline >= 0:
-            return begin + newline + 1
-        end = begin
-    return 0
 
 
 def _check_writable(path: Path) -> None:

@@ -182,6 +182,7 @@ class OpenLineageTarget(Target):
         """
         connection, conversion = self._open(), self._conversion()
         refused = {each.entity: each for each in conversion.nameless(lineage)}
+        connection.begin()
         messages = conversion.messages(lineage, self._now())
         while batch := list(islice(messages, _BATCH)):
             for entity, event in batch:

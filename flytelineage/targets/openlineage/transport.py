@@ -8,9 +8,11 @@ say yes to anything, and swallows the failure of one of several transports.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -72,6 +74,16 @@ class Connection:
         kinds = [str(one.kind) for one in self._each]
         whole = str(self._transport.kind)
         return whole if kinds == [whole] else f"{whole} of {' and '.join(kinds)}"
+
+    def begin(self) -> None:
+        """Mend files in which a full disk or a power cut left a part of a line.
+
+        Raises:
+            TargetUnavailable: One cannot be written.
+        """
+        for one in self._each:
+            if isinstance(one, FileTransport):
+                _mend(one)
 
     def send(self, event: Event) -> str | None:
         """Deliver one event.
@@ -352,6 +364,41 @@ def _local_path(transport: FileTransport) -> Path | None:
         return None
     path = config.log_file_path.removeprefix("file://")
     return None if "://" in path else Path(path).absolute()
+
+
+_BEGINNING = b'{"eventTime": '
+"""How each of our lines begins: the client sorts keys."""
+
+
+def _mend(transport: FileTransport) -> None:
+    """Begin a new line; a part of one of ours is taken away, it will come again."""
+    path = _local_path(transport)
+    if path is None or not path.is_file():
+        return
+    try:
+        with FileIO(path, "r+") as file:
+            end = durable.end_of_last_line(file)
+            file.seek(end)
+            if rest := file.read():
+                _end_line(file, end, rest)
+    except OSError as exc:
+        raise _file_error(exc) from exc
+
+
+def _end_line(file: FileIO, end: int, rest: bytes) -> None:
+    ours = rest.startswith(_BEGINNING) or _BEGINNING.startswith(rest)
+    if ours and not _is_json(rest):
+        file.truncate(end)
+    else:  # somebody else's, or whole but for its end
+        file.write(b"\n")
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _sync(transport: FileTransport) -> None:
