@@ -775,6 +775,22 @@ class TestOldCopies:
 
         assert lake.objects(f"s3://raw/{folder(1)}") == data(1)
 
+    def test_tables_of_another_catalogue(self, make: Make, lake: Lake) -> None:
+        """One that stands by the same name in another region keeps the copy it points at."""
+        there = make(aws_region="eu-west-1", keep_copies_hours=0)
+        del vars(there)["client"]  # it is of the lake's own region
+        lake.put(1)
+        there.emit(lineage(dataset(1)))
+        table = there.client.get_table(DatabaseName=DATABASE, Name=ORDERS)["Table"]
+        there.client.close()
+
+        for run in (1, 2, 3, 4):
+            lake.put(run)
+            make(keep_copies_hours=0).emit(lineage(dataset(run)))
+
+        assert lake.objects(table["StorageDescriptor"]["Location"]) == data(1)
+        assert lake.read() == data(4)
+
     def test_table_made_anew(self, make: Make, lake: Lake) -> None:
         """When somebody dropped the table, what was copied for it is found by its notes."""
         lake.put(1)

@@ -80,13 +80,24 @@ class Copier:
         root: The folder of all copies; an attribute, too.
         bounds: What is copied at most.
         salt: What copies of the same data differ in, such as their key.
+        catalogue: Whose tables they are for. Tables of another one may have the same names
+            and so the same folder: its copies are neither used nor seen.
     """
 
-    def __init__(self, store: ObjectStore, root: Place, bounds: Bounds, *, salt: str = "") -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        root: Place,
+        bounds: Bounds,
+        *,
+        salt: str = "",
+        catalogue: str = "",
+    ) -> None:
         self._store = store
         self.root = root
         self._bounds = bounds
         self._salt = salt
+        self._owner = fingerprint(catalogue)[:8]
 
     def home(self, database: str, table: str) -> Place:
         """The folder of all copies of a table."""
@@ -154,7 +165,7 @@ class Copier:
         self, source: Place, objects: Mapping[str, Object], home: Place, avoid: Collection[str]
     ) -> Copy:
         content = [[name, each.size, each.etag] for name, each in sorted(objects.items())]
-        id = fingerprint([str(source), self._salt, content])
+        id = f"{self._owner}-{fingerprint([str(source), self._salt, content])}"
         names = (id if number == 1 else f"{id}-{number}" for number in count(1))
         return _copy(home, next(name for name in names if name not in avoid))
 
@@ -206,9 +217,10 @@ class Copier:
     # ---------------------------------------------------------------------- notes
 
     def ids(self, home: Place) -> tuple[set[str], datetime]:
-        """All copies of a table, finished or not, and the time by the clock of S3."""
+        """All copies of our table, finished or not, and the time by the clock of S3."""
         found = self._store.listed(home.below(_NOTES), ours=True)
-        return {name.removesuffix(".json") for name in found.objects}, found.at
+        ids = {name.removesuffix(".json") for name in found.objects}
+        return {id for id in ids if id.startswith(f"{self._owner}-")}, found.at
 
     def _note(self, copy: Copy) -> Note | None:
         body = self._store.read(copy.note)
@@ -255,7 +267,7 @@ def id_of(location: str, home: Place) -> str | None:
     return name if location.startswith(str(home)) and _ID.fullmatch(name) else None
 
 
-_ID = re.compile(r"[0-9a-f]{16}(?:-\d+)?")
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{16}(?:-\d+)?")
 
 
 def _visible(objects: dict[str, Object]) -> dict[str, Object]:

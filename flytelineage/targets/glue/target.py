@@ -373,7 +373,8 @@ class GlueCatalogTarget(Target):
         bounds = Bounds(self.copy_limit_bytes, self.copy_limit_objects, self.copy_concurrency)
         store = ObjectStore(self.s3, self.kms_key_arn)
         root = Place.folder_of(self.bucket_path)
-        copier = Copier(store, root, bounds, salt=self.kms_key_arn)
+        catalogue = f"{self.client.meta.region_name}:{self.catalog_id}"
+        copier = Copier(store, root, bounds, salt=self.kms_key_arn, catalogue=catalogue)
         return Depot(copier, timedelta(hours=self.keep_copies_hours), self.log)
 
     @cached_property
