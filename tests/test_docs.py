@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,16 +19,29 @@ from traitlets.config import Config, Configurable
 from flytelineage.app import FlyteLineage
 from flytelineage.commands import COMMANDS, load
 from flytelineage.configuration import inspect
-from flytelineage.entities import IO, Dataset, Edge, PipelineId, Task
+from flytelineage.entities import (
+    IO,
+    Dataset,
+    DatasetId,
+    Edge,
+    ExecutionId,
+    Lineage,
+    PipelineId,
+    RunId,
+    Task,
+)
 from flytelineage.options import TARGETS
+from flytelineage.targets.openlineage import events, facets, graph
+from flytelineage.targets.openlineage.names import run_id
 from flytelineage.testing.datahub import GmsDouble
 from tests.conftest import Run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {name: ROOT / "docs" / "targets" / f"{name}.md" for name in TARGETS.own}
 DOCUMENTS = [
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "docs/targets/datahub.md",
-    "docs/targets/glue.md",
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/constructs.md", "docs/decisions.md",
+    *(str(page.relative_to(ROOT)) for page in PAGES.values()),
 ]  # fmt: skip
 
 CLASSES: dict[str, type[Configurable]] = {cls.__name__: cls for cls in FlyteLineage().all_classes()}
@@ -37,9 +52,9 @@ OPTIONS = {
 }
 
 
-def blocks(language: str, containing: str = "") -> list[str]:
-    """The README's code blocks in a language."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, containing: str = "", text: str = README) -> list[str]:
+    """The code blocks in a language, of the README or another document."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [block for block in found if containing in block]
 
 
@@ -48,9 +63,9 @@ def block(language: str, containing: str) -> str:
     return found
 
 
-def rows(first: str) -> list[list[str]]:
+def rows(first: str, text: str = README) -> list[list[str]]:
     """The table whose head begins with a word: its cells, without the head."""
-    table = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+    table = re.search(rf"^\| ?{first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert table, f"no table {first}"
     return [[cell.strip() for cell in row[1:-1].split(" | ")] for row in table[1].splitlines()]
 
@@ -201,9 +216,11 @@ class TestExamples:
 class TestNames:
     """What a document names is there."""
 
-    def test_defaults(self) -> None:
-        """Each option of the table has the default that is stated."""
-        for names, default, _ in rows("option"):
+    @pytest.mark.parametrize("name", ["README.md", *(f"docs/targets/{name}.md" for name in PAGES)])
+    def test_defaults(self, name: str) -> None:
+        """Each option of a table has the default that is stated."""
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for names, default, _ in rows("option", text) if "| option |" in text else ():
             for option in re.findall(r"`([\w.]+)`", names):
                 stated = ast.literal_eval(default.strip("`"))
                 trait = OPTIONS[option]
@@ -230,9 +247,181 @@ class TestNames:
 
     def test_every_target_is_in_the_table(self) -> None:
         """With the name of its class, which is the name of its options' section."""
-        told = {cells[0].strip("`"): cells[1].strip("`") for cells in rows("target")}
+        told = {cells[0]: cells[1].strip("`") for cells in rows("target")}
 
-        assert told == {name: TARGETS.load(name).__name__ for name in TARGETS.own}
+        assert told == {
+            f"[`{name}`](docs/targets/{name}.md)": TARGETS.load(name).__name__
+            for name in TARGETS.own
+        }
+
+
+class TestPages:
+    """Each target has a page, which says all of it."""
+
+    @pytest.mark.parametrize("name", PAGES)
+    def test_parts(self, name: str) -> None:
+        """What is seen and where it comes from, what that needs, and how it compares."""
+        heads = re.findall(r"^## (.+)$", PAGES[name].read_text(encoding="utf-8"), re.MULTILINE)
+
+        assert heads[0] == "What you see, and where it comes from"
+        for beginning in ("Permissions", "Beside"):
+            assert [head for head in heads if head.startswith(beginning)], beginning
+        assert [head for head in heads if "ersions" in head]
+
+    @pytest.mark.parametrize("name", PAGES)
+    def test_every_option_is_in_a_table(self, name: str) -> None:
+        """In the README's, or in that of the page, and not in both."""
+        page = PAGES[name].read_text(encoding="utf-8")
+        cls = TARGETS.load(name)
+
+        tables = [*rows("option"), *(rows("option", page) if "| option |" in page else ())]
+        told = [option for cells in tables for option in re.findall(r"`([\w.]+)`", cells[0])]
+
+        mine = [option for option in told if option.startswith(f"{cls.__name__}.")]
+        assert sorted(mine) == sorted(
+            f"{cls.__name__}.{trait}" for trait in cls.class_trait_names(config=True)
+        )
+
+    @pytest.mark.parametrize("name", PAGES)
+    def test_examples_of_options(self, name: str) -> None:
+        """They are accepted as they stand."""
+        text = PAGES[name].read_text(encoding="utf-8")
+        c = Config()
+
+        for code in blocks("python", "c.", text):
+            if re.match(r"c\.[A-Z]", code):
+                exec(code, {"c": c})
+
+        assert inspect(c, CLASSES.values(), "") == []
+
+    def test_transports(self) -> None:
+        """Each of OpenLineage's is one that the target takes, and knows as remote or not."""
+        examples = [
+            code
+            for code in blocks("python", "", PAGES["openlineage"].read_text(encoding="utf-8"))
+            if code.startswith("c.OpenLineageTarget.transport")
+        ]
+        remote = []
+        for code in examples:
+            c = Config()
+            exec(code, {"c": c})
+            made = TARGETS.load("openlineage")(config=c)
+            remote.append(made.remote)
+
+        assert remote == [True, True, True, True, False, True]
+
+    def test_several_datahubs(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A subclass in the configuration is in order."""
+        monkeypatch.setenv("DATAHUB_TOKEN", "a-token")
+        monkeypatch.setenv("DATAHUB_STAGE_TOKEN", "a-token")
+        (code,) = blocks("python", "get_config()", PAGES["datahub"].read_text(encoding="utf-8"))
+        (tmp_path / "flytelineage_config.py").write_text(code)
+
+        ended = run("check", "--sqs-queue=q")
+
+        assert (ended.code, ended.err) == (0, "")
+        assert "ok       target Stage" in ended.out
+
+    def test_run_ids(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A task computes the ids that events have."""
+        for word, value in (("PROJECT", "shop"), ("DOMAIN", "production"), ("ID", "f1a2")):
+            monkeypatch.setenv(f"FLYTE_INTERNAL_EXECUTION_{word}", value)
+        (code,) = blocks("python", "RUNS", PAGES["openlineage"].read_text(encoding="utf-8"))
+        execution = ExecutionId(project="shop", domain="production", name="f1a2")
+
+        names: dict[str, Any] = {}
+        exec(code, names)
+
+        assert names["run_id"]() == run_id(RunId(execution=execution))
+        attempt = RunId(execution=execution, node="n0", attempt=1)
+        assert names["run_id"]("n0", "1") == run_id(attempt)
+
+    def test_facets(self) -> None:
+        """Each facet of a whole execution is in the table, and no word of it is made up."""
+        page = PAGES["openlineage"].read_text(encoding="utf-8")
+        told = {
+            name for cells in rows("facet", page) for name in re.findall(r"`(\w+)`", cells[0])
+        } - {"root"}
+        whole = json.loads((ROOT / "tests/targets/openlineage_execution.json").read_text())
+
+        code = "".join(
+            module.read_text()
+            for module in (ROOT / "flytelineage/targets/openlineage").glob("*.py")
+        )
+
+        assert set(_facets(whole)) <= told
+        assert [name for name in told if f'"{name}"' not in code] == []
+
+    def test_own_facet(self) -> None:
+        """Each of its fields is in the table, and no other."""
+        page = PAGES["openlineage"].read_text(encoding="utf-8")
+        schema = ROOT / "flytelineage/targets/openlineage/FlyteExecutionRunFacet.json"
+        facet = json.loads(schema.read_text())["$defs"]["FlyteExecutionRunFacet"]
+
+        told = {name for cells in rows("field", page) for name in re.findall(r"`(\w+)`", cells[0])}
+
+        assert told == set(facet["allOf"][1]["properties"])
+
+    def test_limits(self) -> None:
+        """They are those that are in force."""
+        page = PAGES["openlineage"].read_text(encoding="utf-8")
+
+        limits = page.partition("## Limits")[2]
+        told = {cells[0]: cells[1] for cells in rows("", limits)}
+
+        assert told["documentation"] == f"{facets.MAX_DOCUMENTATION_BYTES:,} bytes"
+        assert told["SQL"] == f"{facets.MAX_SQL_BYTES:,} bytes"
+        assert told["links"] == str(facets.MAX_LINKS)
+        assert told["`jobDependencies`"] == str(facets.MAX_DEPENDENCIES)
+        assert told["ends of edges in `lineage`"] == f"{graph.MAX_EDGES:,}"
+        about = f"about {events.MAX_DESCRIBED_BYTES // 1000} kB"
+        assert told["what describes datasets in one event"] == about
+
+    def test_reading_lines(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The last line of an execution is what is read, by Python as by jq."""
+        monkeypatch.chdir(tmp_path)
+        page = PAGES["file"].read_text(encoding="utf-8")
+        target = TARGETS.load("file")()
+        target.emit(_lineage("orders", revision=1))
+        target.emit(_lineage("customers", revision=2))
+        target.close()
+
+        exec(blocks("python", "model_validate_json", page)[0], {})
+
+        assert capsys.readouterr().out == "s3:lake/customers -> shop.production.sales.clean data\n"
+        if shutil.which("jq"):
+            (script,) = blocks("sh", "jq", page)
+            read = subprocess.run(
+                ["bash", "-c", script], capture_output=True, text=True, check=True
+            )
+            assert read.stdout == "s3:lake/customers -> clean\n"
+
+
+def _facets(value: Any) -> Iterator[str]:
+    """The names of all facets, at any depth."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _facets(each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if key.lower().endswith("facets"):
+                yield from each
+            yield from _facets(each)
+
+
+def _lineage(dataset: str, revision: int) -> Lineage:
+    edge = Edge(dataset=DatasetId(platform="s3", name=f"lake/{dataset}"), evidence=("data",))
+    pipeline = PipelineId(project="shop", domain="production", name="sales")
+    return Lineage(
+        execution=ExecutionId(project="shop", domain="production", name="f1a2"),
+        revision=revision,
+        phase="SUCCEEDED",
+        tasks=(Task(pipeline=pipeline, name="clean", io=IO(inputs=(edge,))),),
+    )
 
 
 class TestLayout:
