@@ -49,7 +49,7 @@ from flytelineage.sources import Message, Source
 from flytelineage.store import BuildLease, Built, Claim, DeliveryLease, Refused, Store
 from flytelineage.structure import missing_events
 from flytelineage.targets import EdgeKeeper, Rejection, Target
-from flytelineage.telling import claims_of, seen_edges, stay, widened, with_copies
+from flytelineage.telling import Tell, claims_of, seen_edges, stay, widened, with_copies
 from flytelineage.transforms import Transform
 from flytelineage.workers import Fatal, Workers
 
@@ -461,18 +461,12 @@ class Daemon(LoggingConfigurable):
     def _deliver(self, lease: DeliveryLease, target: Target) -> None:
         began = time.monotonic()
         try:
-            lineage, claims = self._prepared(lease, target)
+            lineage, claims, tell = self._claimed(lease, target)
         except StoreError:
             raise  # not this delivery's fault
         except Exception as exc:
             self._failed(lease, exc)
             return
-        tell = self.store.prepare(  # 12
-            lease,
-            claims,
-            raises=lease.lineage.succeeded,
-            refresh_seconds=self.refresh_hours * 3600,
-        )
         if lineage is not None and not target.journal:
             lineage = stay(lineage, claims, tell, target.keeps, last_run_only=target.last_run_only)
         self.on_step("prepared")
@@ -489,6 +483,30 @@ class Daemon(LoggingConfigurable):
         else:
             self.log.warning("The lease on %s for %s ran out", lease.execution, lease.target)
 
+    def _claimed(
+        self, lease: DeliveryLease, target: Target
+    ) -> tuple[Lineage | None, list[Claim], Tell]:
+        """What there is to tell, what it claims, and which of the claims are to be told.
+
+        Whoever widens a window wakes who holds the edges. Those who did so before this
+        claim could not know of it: so it is looked once more.
+        """
+        lineage, claims = self._prepared(lease, target)
+        tell = self._to_tell(lease, claims)
+        if _has_window(lease, target):
+            lineage, wider = self._prepared(lease, target)
+            tell = tell if wider == claims else self._to_tell(lease, wider)
+            claims = wider
+        return lineage, claims, tell
+
+    def _to_tell(self, lease: DeliveryLease, claims: Sequence[Claim]) -> Tell:
+        return self.store.prepare(  # 12
+            lease,
+            claims,
+            raises=lease.lineage.succeeded,
+            refresh_seconds=self.refresh_hours * 3600,
+        )
+
     def _prepared(self, lease: DeliveryLease, target: Target) -> tuple[Lineage | None, list[Claim]]:
         """What the operator's rules leave to tell, and what it claims.
 
@@ -501,8 +519,7 @@ class Daemon(LoggingConfigurable):
         lineage = with_copies(lineage, self.store.copies(ids, besides=lease.target))
         if target.journal:
             return lineage, []
-        succeeded = lease.lineage.succeeded
-        if isinstance(target, EdgeKeeper) and target.edges == "window" and succeeded:
+        if isinstance(target, EdgeKeeper) and _has_window(lease, target):
             window = target.edge_window * 86_400
             edges = self.store.widen(lease, seen_edges(lineage), window_seconds=window)
             lineage = widened(lineage, edges)
@@ -664,6 +681,12 @@ class Daemon(LoggingConfigurable):
             seconds,
             extra={"action": "deliver"},
         )
+
+
+def _has_window(lease: DeliveryLease, target: Target) -> bool:
+    """Whether edges of other executions are told with those of this one."""
+    keeps = isinstance(target, EdgeKeeper) and target.edges == "window"
+    return keeps and not target.journal and lease.lineage.succeeded
 
 
 def _emit(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -12,7 +13,7 @@ from flytelineage import consultant
 from flytelineage import daemon as daemon_module
 from flytelineage.builder import LineageBuilder
 from flytelineage.daemon import Daemon
-from flytelineage.entities import IO, Copy, DatasetId, ExecutionId
+from flytelineage.entities import IO, Copy, DatasetId, Edge, Evidence, ExecutionId
 from flytelineage.errors import (
     AdminUnavailable,
     ConfigError,
@@ -25,8 +26,10 @@ from flytelineage.errors import (
 )
 from flytelineage.events import decode
 from flytelineage.objects import ObjectReader
+from flytelineage.parts import written
 from flytelineage.store import Store
 from flytelineage.targets import Target
+from flytelineage.telling import seen_edges
 from flytelineage.testing.doubles import MemoryAdmin, MemorySource, MemoryTarget
 from flytelineage.testing.simulator import (
     FolderStorage,
@@ -1032,6 +1035,30 @@ def test_a_window_ends(daemon, stream, clock):
 
     assert clean.io.inputs == ()
     assert len(clean.former.inputs) == 1
+
+
+def test_edges_that_another_replica_shows_meanwhile_are_told(daemon, stream, clock, store):
+    """It delivers an older execution: between the look at the window and the claim."""
+    target = MemoryTarget(edges="window")
+    running = daemon(MemorySource(stream().bodies()), targets={"memory": target})
+    table = DatasetId(platform="s3", name="lake/prices")
+    prepare, leases = store.prepare, []
+
+    def slow(lease, claims, **options):
+        if not leases:
+            leases.append(lease)
+            edges = written(IO(inputs=(Edge(dataset=table, evidence=(Evidence.DATA,)),)))
+            older = [
+                replace(seen, stamp=seen.stamp - timedelta(hours=1), edges=edges)
+                for seen in seen_edges(lease.lineage)
+            ]
+            store.widen(lease, older, window_seconds=86_400)
+        return prepare(lease, claims, **options)
+
+    store.prepare = slow
+    drain(running, clock)
+
+    assert table in {edge.dataset for edge in io_of(target, "clean").inputs}
 
 
 class Watching(MemoryTarget):
