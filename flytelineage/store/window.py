@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, select
+from sqlalchemy import Connection, bindparam, case, delete, select
 
 from flytelineage.store import deliveries
 from flytelineage.store.database import Database, chunks, seconds, to_us
@@ -31,30 +32,30 @@ class Window:
 
         def unite(connection: Connection) -> dict[str, list[str]]:
             united: dict[str, list[str]] = {}
-            late: list[str] = []
-            for one in tasks:
-                late += [short(one.entity)] if self._add(connection, lease.target, one) else []
-                united[one.entity] = _united(connection, lease.target, one, window_seconds)
-            _wake_holders(connection, lease, late, self._database.now(connection))
+            late: set[str] = set()
+            for some in chunks(tasks):
+                late |= self._add(connection, lease.target, some)
+                united |= _united(connection, lease.target, some, seconds(window_seconds))
+            _wake_holders(connection, lease, sorted(late), self._database.now(connection))
             return united
 
         return self._database.write(unite) if tasks else {}
 
-    def _add(self, connection: Connection, target: str, one: SeenEdges) -> bool:
-        """Store the edges; whether any of them is new."""
-        stamp = to_us(one.stamp)
-        key = {"target": target, "entity": short(one.entity), "version": short(one.version)}
-        rows = [
-            {**key, "part": short(part), "body": body, "seen_at": stamp}
-            for part, body in sorted(one.edges.items())
+    def _add(self, connection: Connection, target: str, tasks: Sequence[SeenEdges]) -> set[str]:
+        """Store the edges; the tasks of which any is new."""
+        rows: list[dict[str, Any]] = [
+            {"target": target, **_key(one), "part": part, "body": body, "seen_at": to_us(one.stamp)}
+            for one in tasks
+            for part, body in sorted((short(part), body) for part, body in one.edges.items())
         ]
-        known = set(connection.scalars(select(seen_edge.c.part).where(*_of(target, one))))
+        edge = (seen_edge.c.entity, seen_edge.c.version, seen_edge.c.part)
+        known = {tuple(row) for row in connection.execute(select(*edge).where(*_of(target, tasks)))}
         if rows:
             insert = self._database.insert(seen_edge)
             newer = insert.excluded.seen_at > seen_edge.c.seen_at
             connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=[*key, "part"],
+                    index_elements=["target", "entity", "version", "part"],
                     set_={
                         name: case((newer, insert.excluded[name]), else_=seen_edge.c[name])
                         for name in ("body", "seen_at")
@@ -62,26 +63,56 @@ class Window:
                 ),
                 rows,
             )
-        return not known.issuperset(row["part"] for row in rows)
+        return {
+            row["entity"]
+            for row in rows
+            if (row["entity"], row["version"], row["part"]) not in known
+        }
 
 
 def _united(
-    connection: Connection, target: str, one: SeenEdges, window_seconds: float
-) -> list[str]:
-    """The edges in the window that ends with the newest execution; older ones go."""
-    of = _of(target, one)
-    newest = connection.scalar(select(func.max(seen_edge.c.seen_at)).where(*of)) or 0
-    begin = max(newest, to_us(one.stamp)) - seconds(window_seconds)
-    connection.execute(delete(seen_edge).where(*of, seen_edge.c.seen_at < begin))
-    return list(connection.scalars(select(seen_edge.c.body).where(*of).order_by(seen_edge.c.part)))
+    connection: Connection, target: str, tasks: Sequence[SeenEdges], window: int
+) -> dict[str, list[str]]:
+    """The edges in the window that ends with the newest execution.
+
+    Older ones go, also those of versions that run no more.
+    """
+    by_task: dict[str, list[Any]] = defaultdict(list)
+    for row in connection.execute(
+        select(seen_edge).where(*_of(target, tasks)).order_by(*seen_edge.primary_key.columns)
+    ):
+        by_task[row.entity].append(row)
+    united: dict[str, list[str]] = {}
+    old: list[dict[str, Any]] = []
+    for one in tasks:
+        key, rows = _key(one), by_task[short(one.entity)]
+        own = [row for row in rows if row.version == key["version"]]
+        begin = max([to_us(one.stamp), *(row.seen_at for row in own)]) - window
+        united[one.entity] = [row.body for row in own if row.seen_at >= begin]
+        old += [_edge(row) for row in rows if row.seen_at < begin]
+    if old:
+        connection.execute(_FORGET, old)
+    return united
 
 
-def _of(target: str, one: SeenEdges) -> Sequence[Any]:
-    return (
-        seen_edge.c.target == target,
-        seen_edge.c.entity == short(one.entity),
-        seen_edge.c.version == short(one.version),
-    )
+def _key(one: SeenEdges) -> dict[str, str]:
+    return {"entity": short(one.entity), "version": short(one.version)}
+
+
+def _of(target: str, tasks: Iterable[SeenEdges]) -> Sequence[Any]:
+    """The edges of some tasks, of all their versions."""
+    entities = sorted({short(one.entity) for one in tasks})
+    return (seen_edge.c.target == target, seen_edge.c.entity.in_(entities))
+
+
+def _edge(row: Any) -> dict[str, Any]:
+    return {f"of_{name}": getattr(row, name) for name in _EDGE}
+
+
+_EDGE = ("target", "entity", "version", "part", "seen_at")
+
+# Whoever showed it anew meanwhile has made it younger: then it stays.
+_FORGET = delete(seen_edge).where(*(seen_edge.c[name] == bindparam(f"of_{name}") for name in _EDGE))
 
 
 def _wake_holders(

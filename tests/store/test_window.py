@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from sqlalchemy import select
+from sqlalchemy.event import listen
+
 from flytelineage.entities import Copy, DatasetId
 from flytelineage.store import DeliveryLease, SeenEdges, Store
+from flytelineage.store.schema import seen_edge
 from tests.store.conftest import T0, Story, claim
 
 DAY = 86_400.0
@@ -115,6 +119,38 @@ def test_edges_of_any_length_are_kept(story: Story, store: Store) -> None:
     united = widen(store, lease_of(story, "a"), seen(*long))
 
     assert sorted(united) == [f"{edge} on day 0" for edge in long]
+
+
+def test_versions_that_run_no_more_are_forgotten(story: Story, store: Store) -> None:
+    """Each release of a workflow is another version."""
+    for number in range(3):
+        lease = lease_of(story, f"e{number}")
+        widen(store, lease, seen("x", day=40 * number, version=f"v{number}"))
+        store.settle(lease, [], [])
+
+    with store._rooms.database.engine.connect() as connection:
+        assert connection.scalars(select(seen_edge.c.version)).all() == ["v2"]
+
+
+def test_a_version_that_is_put_back_finds_its_edges(story: Story, store: Store) -> None:
+    """It ran within the window."""
+    for day, version in ((1, "v1"), (2, "v2")):
+        lease = lease_of(story, version)
+        widen(store, lease, seen(f"x{day}", day=day, version=version))
+        store.settle(lease, [], [])
+
+    assert widen(store, lease_of(story, "back"), seen("y", day=3)) == ["x1 on day 1", "y on day 3"]
+
+
+def test_many_tasks_take_few_statements(story: Story, store: Store) -> None:
+    """SQLite lets nobody else write meanwhile."""
+    lease, statements = lease_of(story, "a"), []
+    engine = store._rooms.database.engine
+    listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    store.widen(lease, [seen("x", task=f"t{n}") for n in range(400)], window_seconds=DAY)
+
+    assert len(statements) < 10
 
 
 # ------------------------------------------------------------------------- copies
