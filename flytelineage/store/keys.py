@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 
 MAX_KEY_CHARACTERS = 600
 """An index row of PostgreSQL holds 2,700 bytes, and a character has up to four."""
+
+_SHORTENED = re.compile(rf"(?s).{{{MAX_KEY_CHARACTERS}}}#[0-9a-f]{{32}}")
 
 MAX_TEXT_CHARACTERS = 4000
 """What is kept of an error or a reason."""
@@ -32,9 +35,12 @@ def id_text(value: PipelineId | DatasetId) -> str:
 
 
 def short(key: str) -> str:
-    """A key that every index can hold: what is too long ends in its hash."""
+    """A key that every index can hold: what is too long ends in its hash.
+
+    A key that was shortened stays as it is.
+    """
     clean = _clean(key)
-    if len(clean) <= MAX_KEY_CHARACTERS:
+    if len(clean) <= MAX_KEY_CHARACTERS or _SHORTENED.fullmatch(clean):
         return clean
     digest = hashlib.blake2b(clean.encode(), digest_size=16).hexdigest()
     return f"{clean[:MAX_KEY_CHARACTERS]}#{digest}"

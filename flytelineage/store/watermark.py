@@ -56,6 +56,8 @@ class _Changes:
             taken["digest"] = None
             taken["accepted_at"] = row.accepted_at if row.holder == me else None
             taken["parts"] = perhaps(row, claim)
+        elif row.parts is None:  # a release told it that did not remember parts
+            taken["parts"] = surely(row, claim)
         self.hold(row, **taken)
 
     def stand_by(self, row: Any, claim: Claim, me: str) -> None:
@@ -386,20 +388,31 @@ def _ending(
     mine: Mapping[Pair, Claim],
     me: str,
 ) -> dict[Pair, tuple[Any, Claim]]:
-    """Lock what is known of the entities that end with a part that goes."""
-    gone: dict[str, tuple[str, str, Claim]] = {}
-    for pair, claim in mine.items():
-        for part in claim.former:
-            if urn := held(rows[pair])[part]:
-                gone[short(urn)] = (urn, part, claim)
+    """Lock what is known of the entities that end with a part that goes.
+
+    One of which a newer execution told anything is there.
+    """
+    gone = dict(_going(rows, mine))
     for entity, _ in mine:
         gone.pop(entity, None)  # it is told: so it is there
-    found = {}
+    found, there = {}, set()
     for row in _locked_entities(connection, target, gone):
         urn, part, claim = gone[row.entity]
-        if not _is_newer(row, claim, me):
-            found[row.entity, row.aspect] = (row, _gone(row, urn, to_us(claim.stamp), part))
-    return found
+        if _is_newer(row, claim, me):
+            there.add(row.entity)
+        found[row.entity, row.aspect] = (row, _gone(row, urn, to_us(claim.stamp), part))
+    return {pair: end for pair, end in found.items() if pair[0] not in there}
+
+
+def _going(
+    rows: Mapping[Pair, Any], mine: Mapping[Pair, Claim]
+) -> Iterator[tuple[str, tuple[str, str, Claim]]]:
+    """The entities that parts take along, by key: their `urn`, the part and its claim."""
+    for pair, claim in mine.items():
+        parts = held(rows[pair]) if claim.former else {}
+        for part in claim.former:
+            if urn := parts[part]:
+                yield short(urn), (urn, part, claim)
 
 
 def _gone(row: Any, urn: str, stamp: int, ends: str) -> Claim:

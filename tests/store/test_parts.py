@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
 from flytelineage.store import Claim, DeliveryLease, Store
+from flytelineage.store.schema import watermark
 from flytelineage.targets import Rejection
 from tests.store.conftest import LEASE, Clock, Story, claim, in_any_order
 
@@ -239,6 +241,56 @@ def test_an_end_that_was_told_over_is_told_again(
     assert lease.execution.name == "b"
     assert (catalogue.live, catalogue.edges) == ({}, {"task:u": set()})
     assert story.due() == []
+
+
+def test_a_task_of_which_a_newer_execution_told_anything_does_not_end(
+    story: Story, catalogue: Catalogue
+) -> None:
+    """It could not say all that was known of it before, nor which tasks there are."""
+    logic = claim(1, aspect="logic", entity="task:u")
+    deliver(story, catalogue, "a", tasks("t", "u", at=1), io("x", at=1, task="u"), logic)
+    deliver(story, catalogue, "c", io("y", at=3, task="u"))
+
+    told = deliver(story, catalogue, "b", tasks("t", at=2))
+
+    assert told.keys() == {("pipeline:p", "tasks")}
+    assert catalogue.live == {"task:u": {"y"}}
+
+
+def test_an_end_with_a_long_name_is_settled(
+    story: Story, store: Store, catalogue: Catalogue
+) -> None:
+    """The store knows the task by a shortened name alone when it is told over."""
+    long = "u" * 1000
+    deliver(story, catalogue, "z", tasks("t", long, at=0), io("x", at=0, task=long))
+    story.build("a")
+    old = story.claim()
+    late = store.prepare(old, [io("y", at=1, task=long)], raises=True, refresh_seconds=60)
+    deliver(story, catalogue, "b", tasks("t", at=2))
+    catalogue.tell(late.values())
+    store.settle(old, [*late.values()], [])
+
+    lease = story.claim()
+    told = store.prepare(lease, [tasks("t", at=2)], raises=True, refresh_seconds=3600)
+    store.settle(lease, [*told.values()], [])
+
+    assert [one.ends for one in told.values() if one.ends] == [long]
+    assert deliver(story, catalogue, "b", tasks("t", at=2), note="again") == {}
+
+
+def test_what_an_older_release_told_is_known_once_it_is_shown_again(
+    story: Story, store: Store, catalogue: Catalogue
+) -> None:
+    """It kept no parts; what equals what it told is not told, and yet known in parts."""
+    deliver(story, catalogue, "a", io("x", "y", at=1))
+    store._rooms.database.write(
+        lambda connection: connection.execute(update(watermark).values(parts=None))
+    )
+
+    assert deliver(story, catalogue, "b", io("x", "y", at=2)) == {}
+    deliver(story, catalogue, "c", io("y", at=3))
+
+    assert catalogue.edges == {"task:t": {"y"}}
 
 
 def test_a_failed_execution_ends_nothing(story: Story, store: Store, catalogue: Catalogue) -> None:
