@@ -142,6 +142,8 @@ class TestPartitions:
         target.emit(lineage(with_columns(1, "id", "execution")))
 
         assert columns(lake.table()) == columns(partitions(lake)["e1"]) == ["id"]
+        (copy,) = target.copies().values()
+        assert copy.columns == (("id", "id"),)
 
     def test_gets_executions_whole(self, target: GlueCatalogTarget) -> None:
         """What newer ones told must not be left out of older ones."""

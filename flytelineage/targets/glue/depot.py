@@ -11,10 +11,9 @@ from typing import Any
 from flytelineage.errors import PermanentTargetError, TargetError, TargetUnavailable
 from flytelineage.targets.glue.copying import Copier, Missing, id_of
 from flytelineage.targets.glue.history import History
-from flytelineage.targets.glue.layout import COPIED_FROM
 from flytelineage.targets.glue.places import Place, conflict
 from flytelineage.targets.glue.s3 import Changed
-from flytelineage.targets.glue.tables import Wanted
+from flytelineage.targets.glue.tables import COPIED_FROM, Wanted
 
 _MAX_CLEARED = 20
 """Copies that one delivery deletes; the next goes on."""

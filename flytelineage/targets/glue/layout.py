@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from flytelineage.targets.glue.formats import DELIMITER, HEADER_LINES
 from flytelineage.targets.glue.tables import (
     AS_OF,
+    COPIED_FROM,
     DATASET,
     EXECUTION,
     MANAGED,
@@ -30,7 +31,6 @@ KEY = "execution"
 PARTITION_KEYS = [{"Name": KEY, "Type": "string", "Comment": "The execution that wrote it"}]
 
 LAYOUT = "flytelineage.layout"
-COPIED_FROM = "flytelineage.copied_from"
 
 _OF_PARTITIONS = (*SIZES, EXECUTION, "flyte.url", COPIED_FROM)
 _OF_FILES = ("classification", "typeOfData", "compressionType", DELIMITER, HEADER_LINES)

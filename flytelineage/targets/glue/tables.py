@@ -49,6 +49,9 @@ PRODUCER = "lineage.producer"
 EXECUTION = "flyte.execution"
 AS_OF = "flytelineage.as_of"
 """When the data was written, by the clock of events."""
+COPIED_FROM = "flytelineage.copied_from"
+HIDDEN = "flytelineage.hidden"
+"""Why a query finds no rows."""
 
 _PASSING = (EXECUTION, AS_OF)
 """Parameters that alone are no reason for an update: they differ with every run."""
@@ -214,6 +217,14 @@ def _has_header(dataset: Dataset) -> bool:
     """
     source = dataset.schema_.source if dataset.schema_ else None
     return source == "header" or (source == "declared" and dataset.platform == FLYTE)
+
+
+def is_hidden(dataset: Dataset) -> bool:
+    """Whether flytekit wrote CSV: it calls the file `.csv`, and Athena skips such names."""
+    storage = dataset.storage
+    if storage is None or _format(dataset) is not CSV or not _has_header(dataset):
+        return False
+    return storage.folder is not False or storage.uri.endswith("/.csv")
 
 
 def _parameters(
@@ -437,6 +448,8 @@ def _merged_parameters(theirs: Mapping[str, Any], wanted: Wanted, *, moved: bool
     stored: Mapping[str, str] = theirs.get("Parameters") or {}
     # Counts of older data, or of data at the old place, say nothing about the new one.
     lost = {*wanted.gone, *(SIZES if moved or wanted.outdated else ())}
+    if moved:
+        lost |= {COPIED_FROM, AS_OF}
     kept = {key: value for key, value in stored.items() if key not in lost}
     if wanted.format and _is_new(theirs, wanted):
         kept = _of_format(kept, wanted, wanted.format)

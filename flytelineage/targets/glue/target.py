@@ -445,7 +445,8 @@ class GlueCatalogTarget(Target):
         wanted = self._wanted(dataset, origins)
         if wanted is None:
             return
-        table = self._register(self._dated(wanted, dataset, lineage))
+        wanted = self._dated(self._honest(wanted, dataset), dataset, lineage)
+        table = self._register(wanted)
         account = self._catalog.account(wanted.database) if table else None
         if table and account:
             self._copies[dataset.id] = self._copy(account, wanted.database, table)
@@ -487,6 +488,14 @@ class GlueCatalogTarget(Target):
             return "GlueCatalogTarget.include leaves it out"
         return _unfit(dataset, source_of if self.mode == "copy" else tables.location)
 
+    def _honest(self, wanted: Wanted, dataset: Dataset) -> Wanted:
+        """With the reason where a query would find no rows without an error."""
+        if self.mode == "register" and tables.is_hidden(dataset):
+            parameters = {**wanted.parameters, tables.HIDDEN: _HIDDEN}
+            return replace(wanted, parameters=parameters, cut=(*wanted.cut, _HIDDEN))
+        gone = {tables.HIDDEN} if wanted.location else set()
+        return replace(wanted, gone=wanted.gone | gone)
+
     def _dated(self, wanted: Wanted, dataset: Dataset, lineage: Lineage) -> Wanted:
         """With what copies and partitions are told apart by."""
         if dataset.storage is None or (self.mode, self.layout) == ("register", "latest"):
@@ -521,8 +530,14 @@ class GlueCatalogTarget(Target):
                 done = self._update(wanted, name, theirs)
             if done:
                 newer = theirs is not None and layout.is_older(theirs, wanted)
-                return theirs if newer else tables.merged(theirs or {}, wanted, name)
+                return theirs if newer else tables.merged(theirs or self._empty, wanted, name)
         raise TransientTargetError(f"Glue: {wanted.database}.{wanted.name} keeps changing")
+
+    @property
+    def _empty(self) -> TableInput:
+        """What is there of a new table whatever its data."""
+        keys = layout.PARTITION_KEYS if self.layout == "per_execution" else []
+        return {"PartitionKeys": keys}
 
     def _find(self, wanted: Wanted) -> tuple[str, dict[str, Any] | None]:
         """The name under which the dataset stands or will stand, and its table there.
@@ -595,6 +610,11 @@ class GlueCatalogTarget(Target):
             self._warned.add(text)
             self.log.warning("%s: not all of it is in the table %s", wanted.dataset, text)
 
+
+_HIDDEN = (
+    "Athena takes flytekit's file .csv for hidden and finds no rows: "
+    'set GlueCatalogTarget.mode = "copy", or write Parquet'
+)
 
 _MAX_NAMED = 10
 
