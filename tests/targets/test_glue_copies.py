@@ -108,6 +108,27 @@ class TestCopying:
 
         assert lake.read() == {"sub/data.csv": b"a,b"}
 
+    def test_hidden_name_in_place(
+        self, make: Make, lake: Lake, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A table in which Athena finds no rows says so, and what helps; a copy ends that."""
+        lake.put(1, {".csv": b"id\n1\n"})
+        told = dataset(1, format="csv")
+        assert told.schema_
+        header = told.schema_.model_copy(update={"source": "header"})
+        told = told.model_copy(update={"schema_": header})
+        target = make(mode="register")
+        target.log.propagate = True
+
+        with caplog.at_level(logging.WARNING):
+            target.emit(lineage(told))
+        before = lake.table()["Parameters"]
+        make().emit(lineage(told))
+
+        assert 'GlueCatalogTarget.mode = "copy"' in before["flytelineage.hidden"]
+        assert before["flytelineage.hidden"] in caplog.text
+        assert "flytelineage.hidden" not in lake.table()["Parameters"]
+
     def test_large_objects(
         self, target: GlueCatalogTarget, lake: Lake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -358,7 +379,7 @@ class TestFailures:
     def test_large_objects_begun(
         self, make: Make, lake: Lake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """An upload that a dead process left is aborted by the next try."""
+        """An upload that a dead process left long ago is aborted by the next try."""
         monkeypatch.setattr(s3, "MULTIPART_BYTES", 1)
         monkeypatch.setattr(copying, "MULTIPART_BYTES", 1)
         lake.put(1, {"0": b"0123"})
@@ -378,6 +399,28 @@ class TestFailures:
 
         assert "Uploads" not in lake.s3.list_multipart_uploads(Bucket="lake")
         assert lake.read() == {"0": b"0123"}
+
+    def test_large_objects_of_another_process(
+        self, target: GlueCatalogTarget, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever lost the lease may be at it: two that abort each other would never end."""
+        now, old = NOW, NOW - timedelta(hours=7)
+        store, folder = s3.ObjectStore(target.s3), Place("lake", "flyte/d/t/c/")
+        uploads = [
+            {"Key": "flyte/d/t/c/0", "UploadId": name, "Initiated": at}
+            for name, at in (("theirs", now), ("left", old))
+        ]
+        with Stubber(target.s3) as stub:
+            stub.add_response("list_multipart_uploads", {"Uploads": uploads})
+            stub.add_response(
+                "abort_multipart_upload",
+                {},
+                {"Bucket": "lake", "Key": "flyte/d/t/c/0", "UploadId": "left"},
+            )
+
+            store.abort_uploads(folder, begun_before=now - copying._ABANDONED)
+
+            stub.assert_no_pending_responses()
 
     @pytest.mark.parametrize("operation", ["ListObjectsV2", "CopyObject", "GetObject", "PutObject"])
     @pytest.mark.parametrize(
@@ -790,6 +833,17 @@ class TestOldCopies:
 
         assert lake.objects(table["StorageDescriptor"]["Location"]) == data(1)
         assert lake.read() == data(4)
+
+    def test_back_to_register(self, make: Make, lake: Lake) -> None:
+        """The table does not say that data in place was copied, nor is of an older time."""
+        lake.put(1)
+        make().emit(lineage(dataset(1)))
+
+        make(mode="register").emit(lineage(dataset(2)))
+
+        parameters = lake.table()["Parameters"]
+        assert lake.location == f"s3://raw/{folder(2)}"
+        assert not {"flytelineage.copied_from", "flytelineage.as_of"} & parameters.keys()
 
     def test_table_made_anew(self, make: Make, lake: Lake) -> None:
         """When somebody dropped the table, what was copied for it is found by its notes."""

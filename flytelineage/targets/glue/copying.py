@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 
 from flytelineage.entities import Value
@@ -25,6 +25,10 @@ from flytelineage.targets.glue.text import fingerprint
 
 _ROUNDS = 3
 """How often data is listed again that changed while it was copied."""
+
+
+_ABANDONED = timedelta(hours=6)
+"""After so long nobody is at work on an object any more."""
 
 
 class Missing(PermanentTargetError):
@@ -172,10 +176,11 @@ class Copier:
     def _copied(self, objects: Mapping[str, Object], copy: Copy) -> Sizes:
         """Copy what is not there yet; then compare all."""
         with Crew(self._bounds.concurrency) as crew:
-            there = self._store.listed(copy.folder, ours=True).objects
+            there, at = self._store.listed(copy.folder, ours=True)
             missing = self._different(crew, objects, there)
             if any(each.size > MULTIPART_BYTES for each in missing.values()):
-                self._store.abort_uploads(copy.folder)
+                # One that is younger may be another process's, which is at it right now.
+                self._store.abort_uploads(copy.folder, begun_before=at - _ABANDONED)
             targets = {copy.folder.below(name): each for name, each in missing.items()}
             self._store.copy(crew, targets)
             there = self._store.listed(copy.folder, ours=True).objects

@@ -216,14 +216,15 @@ class ObjectStore:
         with suppress(ClientError, BotoCoreError):
             self._client.abort_multipart_upload(**upload)
 
-    def abort_uploads(self, folder: Place) -> None:
-        """Abort what was begun in a folder of ours and never completed."""
+    def abort_uploads(self, folder: Place, *, begun_before: datetime | None = None) -> None:
+        """Abort what was begun in a folder of ours, all or before a time, and never completed."""
         with _sent("s3:ListBucketMultipartUploads", folder, ours=True):
             answer = self._client.list_multipart_uploads(Bucket=folder.bucket, Prefix=folder.key)
         for upload in answer.get("Uploads", ()):
-            self._abort(
-                {"Bucket": folder.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
-            )
+            if begun_before is None or upload["Initiated"] <= begun_before:
+                self._abort(
+                    {"Bucket": folder.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                )
 
     @contextmanager
     def _copying(self, source: Place, target: Place) -> Iterator[None]:
