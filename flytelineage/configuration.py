@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pprint
+import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -186,8 +187,10 @@ def _accepted(path: Sequence[str], name: str, value: Any, known: _Known) -> Any:
         value = _resolved(value, trait)
         _try(cls, trait, value)
     except (TraitError, FlyteLineageError, ValueError, TypeError) as exc:
-        text = redact(" ".join(str(exc).split())).removeprefix(f"{option}: ")
-        raise ConfigError(f"{option}: {text}") from exc
+        text = redact(" ".join(str(exc).split()))
+        # Many of our own messages begin with the option, as libraries do not know of sections.
+        names_it = re.match(rf"{re.escape(option)}\b", text)
+        raise ConfigError(text if names_it else f"{option}: {text}") from exc
     return value
 
 

@@ -13,6 +13,7 @@ from traitlets.config import Config, LoggingConfigurable
 from flytelineage.configuration import as_json, as_text, find, inspect, is_set, load
 from flytelineage.errors import ConfigError
 from flytelineage.options import MASK, Secret, SecretText
+from flytelineage.targets.openlineage import OpenLineageTarget
 
 CANARY = "canary-4f81d2"
 
@@ -186,6 +187,14 @@ class TestInspect:
 
         assert len(problems) == 3
         assert config.Outlet == {"path": "p"}
+
+    def test_options_are_named_once(self) -> None:
+        """Also where the message of an option begins with its name."""
+        config = Config({"OpenLineageTarget": {"namespace": "{host}"}})
+
+        (problem,) = inspect(config, [OpenLineageTarget], "")
+
+        assert problem.startswith("OpenLineageTarget.namespace knows no {host}")
 
     def test_reading_an_option_is_no_mistake(self) -> None:
         """Traitlets leaves a trace of what a file only looked at."""

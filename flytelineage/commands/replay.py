@@ -81,8 +81,10 @@ class Replay(Command):
     def _require_live(self, targets: Mapping[str, Target]) -> None:
         remote = [name for name, target in targets.items() if target.remote]
         if remote and not self.live:
+            *others, last = remote
+            names = " and ".join(filter(None, (", ".join(others), last)))
             raise ConfigError(
-                f"A replay would change {' and '.join(remote)}: add --live if you want that, "
+                f"A replay would change {names}: add --live if you want that, "
                 "or choose where to write with --targets=file"
             )
 

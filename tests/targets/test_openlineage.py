@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openlineage.client.client import Event
 from openlineage.client.transport import Config as TransportConfig
-from openlineage.client.transport import Transport
+from openlineage.client.transport import Transport, get_default_factory
 from traitlets import TraitError
 from traitlets.config import Config
 
@@ -19,7 +19,7 @@ from flytelineage import options
 from flytelineage.entities import Dataset, DatasetId, Lineage, PipelineId, Run, TaskId
 from flytelineage.errors import ConfigError, TargetError, TargetUnavailable, TransientTargetError
 from flytelineage.options import MASK
-from flytelineage.targets.openlineage import OpenLineageTarget
+from flytelineage.targets.openlineage import OpenLineageTarget, settings
 from flytelineage.testing.openlineage import Fault, OpenLineageDouble
 from tests.conftest import Run as RunProgram
 from tests.factories import EXECUTION, NOW
@@ -176,6 +176,8 @@ class TestHttp:
             (Fault(404), TargetUnavailable),
             (Fault(405), TargetUnavailable),
             (Fault(302, location="http://127.0.0.1:9/login"), TargetUnavailable),
+            (Fault(302), TargetUnavailable),
+            (Fault(304), TargetUnavailable),
         ],
         ids=lambda value: str(getattr(value, "status", "")),
     )
@@ -477,8 +479,6 @@ class TestOthers:
     @pytest.mark.parametrize(
         ("transport", "problem"),
         [
-            ({"type": "https"}, "type 'https' is none of .*http"),
-            ({"url": "http://localhost"}, "type None is none of"),
             ({"type": "no.such.Transport"}, "cannot be made: ImportError"),
             ({"type": "http"}, "cannot be made: RuntimeError: `url`"),
             ({"type": "http", "url": "localhost"}, "cannot be made: ValueError"),
@@ -699,6 +699,25 @@ class TestOptions:
 
         event = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[0])
         assert event["job"]["namespace"] == f"flyte://{host}/shop/production"
+
+    @pytest.mark.parametrize(
+        ("transport", "kind"),
+        [
+            ({"type": "https"}, "'https'"),
+            ({"url": "http://localhost"}, "None"),
+            ({"type": "composite", "transports": [{"type": "noop"}, {"type": "htp"}]}, "'htp'"),
+            ({"type": "composite", "transports": {"a": {"type": "fil"}}}, "'fil'"),
+            ({"type": "transform", "transport": {"type": "noob"}}, "'noob'"),
+        ],
+    )
+    def test_a_transport_that_cannot_be(self, transport: Any, kind: str) -> None:
+        """A misspelt type is refused at start, wherever it stands."""
+        with pytest.raises(TraitError, match=f"its type {kind} is none of http, async_http"):
+            OpenLineageTarget(transport=transport)
+
+    def test_transports_of_the_client(self) -> None:
+        """Each is known by its name, without the client."""
+        assert set(settings.KINDS) == set(get_default_factory().transports)
 
     @pytest.mark.parametrize(
         ("template", "problem"),

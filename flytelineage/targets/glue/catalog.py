@@ -341,8 +341,8 @@ def _unsent(exc: BotoCoreError) -> TargetError:
     """What it means that Glue gave no answer."""
     if isinstance(exc, UNUSABLE):
         return TargetUnavailable(
-            f"Glue cannot be called: {exc} Give the process credentials and a region "
-            "(AWS_REGION or GlueCatalogTarget.aws_region)."
+            f"Glue cannot be called: {str(exc).rstrip('.')}; give the process credentials and a "
+            "region (AWS_REGION or GlueCatalogTarget.aws_region)"
         )
     if isinstance(exc, ParamValidationError):
         return PermanentTargetError(f"Glue's client: {' '.join(str(exc).split())}")

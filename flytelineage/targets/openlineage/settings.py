@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,12 @@ SHOWN = frozenset(
     }
 )  # fmt: skip
 """Keys whose texts may be shown; those of all others are secrets."""
+
+KINDS = (
+    "http", "async_http", "file", "kafka", "msk-iam", "console", "noop", "composite", "transform",
+    "amazon_datazone_api", "datadog", "gcplineage",
+)  # fmt: skip
+"""The transports that the client knows by name; any other is the dotted path of a class."""
 
 NOT_CONFIGURED = (
     "OpenLineageTarget needs a transport: set OpenLineageTarget.transport = "
@@ -40,6 +46,20 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 # Transports that change nothing but what belongs to this machine.
 _LOCAL = frozenset({"file", "console", "noop"})
+
+
+def kinds(transport: Mapping[str, Any]) -> Iterator[Any]:
+    """What a transport and all that is inside of it say as their `type`."""
+    yield transport.get("type")
+    inner = transport.get("transports") or [transport.get("transport")]
+    for each in inner.values() if isinstance(inner, Mapping) else inner:
+        if isinstance(each, Mapping):
+            yield from kinds(each)
+
+
+def is_kind(kind: Any) -> bool:
+    """Whether there may be such a transport; of secrets and classes only making it tells."""
+    return not isinstance(kind, str | None) or kind in KINDS or "." in str(kind)
 
 
 def with_defaults(transport: Any) -> Any:

@@ -160,6 +160,17 @@ class OpenLineageTarget(Target):
         """An option of the program that this target is a part of."""
         return self.config[section].get(name, "") if section in self.config else ""
 
+    @validate("transport")
+    def _check_transport(self, proposal: Any) -> Any:
+        given = proposal["value"]
+        for kind in settings.kinds(given) if given else ():
+            if not settings.is_kind(kind):
+                raise TraitError(
+                    f"OpenLineageTarget.transport: its type {kind!r} is none of "
+                    f"{', '.join(settings.KINDS)}, and no dotted path of a class"
+                )
+        return given
+
     @validate("namespace")
     def _check_namespace(self, proposal: Any) -> Any:
         try:
