@@ -379,6 +379,17 @@ class TestPages:
         about = f"about {events.MAX_DESCRIBED_BYTES // 1000} kB"
         assert told["what describes datasets in one event"] == about
 
+    def test_parameters_of_tables(self) -> None:
+        """Whatever is written into one is explained."""
+        page = PAGES["glue"].read_text(encoding="utf-8")
+        modules = (ROOT / "flytelineage/targets/glue").glob("*.py")
+        code = "".join(module.read_text() for module in modules)
+
+        written = set(re.findall(r'"((?:flyte|flytelineage|lineage)\.[a-z_]+)"', code))
+
+        assert len(written) > 15
+        assert [name for name in written if f"`{name}`" not in page] == []
+
     def test_reading_lines(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
