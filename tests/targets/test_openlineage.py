@@ -177,7 +177,6 @@ class TestHttp:
             (Fault(405), TargetUnavailable),
             (Fault(302, location="http://127.0.0.1:9/login"), TargetUnavailable),
             (Fault(302), TargetUnavailable),
-            (Fault(304), TargetUnavailable),
         ],
         ids=lambda value: str(getattr(value, "status", "")),
     )

@@ -7,7 +7,6 @@ not say what it left out, so nothing may be sent that it could not read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from datahub.configuration.common import OperationalError
 from datahub.emitter.rest_emitter import DataHubRestEmitter, EmitMode
 
 from flytelineage.errors import ConfigError, TargetUnavailable, TransientTargetError
+from flytelineage.options import redact
 from flytelineage.targets.datahub.proposals import Proposal, Refusal
 
 MAX_REASON = 500
@@ -133,7 +133,7 @@ class Gms:
             raise TransientTargetError(self._silent(exc.__cause__ or exc)) from exc
         self._raise_unless_refused(response)
         text = str(exc.info.get("message") or exc.message)
-        return _masked(f"{response.status_code}: {text}")[:MAX_REASON]
+        return redact(f"{response.status_code}: {text}")[:MAX_REASON]
 
     def _raise_unless_refused(self, response: requests.Response) -> None:
         status = response.status_code
@@ -151,8 +151,12 @@ class Gms:
             raise TargetUnavailable(f"{self} answers {status}: {_HINT}")
 
     def _check_answer(self, response: requests.Response, **_: Any) -> None:
-        """Take nothing for a yes that GMS did not say: proxies answer 200 with a login page."""
-        if response.request.method != "POST" or response.status_code != 200:
+        """Take nothing for a yes that GMS did not say: proxies answer 200 with a login page.
+
+        They may also answer 204, or 302 without saying where to, and no client minds those.
+        """
+        minded = response.status_code >= 400 or response.is_redirect
+        if response.request.method != "POST" or minded:
             return
         answer = _content(response) or {}
         if isinstance(status := answer.get("status"), int) and status >= 400:
@@ -183,7 +187,7 @@ class Gms:
         return f"{self} does not answer: {type(reason).__name__}; see DataHubTarget.server"
 
     def __str__(self) -> str:
-        return _masked(self._server)
+        return redact(self._server)
 
 
 def _content(response: requests.Response) -> dict[str, Any] | None:
@@ -198,12 +202,7 @@ def _content(response: requests.Response) -> dict[str, Any] | None:
 def _said(response: requests.Response) -> str:
     """What GMS gives as reason: of a refused privilege, on which entities."""
     message = str((_content(response) or {}).get("message") or "")
-    return _masked(f"; DataHub says: {message}")[:MAX_REASON] if message else ""
-
-
-def _masked(text: str) -> str:
-    """The text without user names and passwords of URLs."""
-    return re.sub(r"//[^/@\s]+@", "//********@", text)
+    return redact(f"; DataHub says: {message}")[:MAX_REASON] if message else ""
 
 
 def _retry_after(response: requests.Response) -> float | None:

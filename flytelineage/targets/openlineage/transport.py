@@ -302,9 +302,17 @@ def _prepare(transport: Transport) -> None:
     if isinstance(transport, HttpTransport):
         # A redirect turns POST into GET: a login page would then look like success.
         transport.session.max_redirects = 0
+        transport.session.hooks["response"].append(_mind_redirects)
     if isinstance(transport, ConsoleTransport):
         # It logs, at a level that is mostly not shown.
         logging.getLogger("openlineage.client.transport.console").setLevel(logging.INFO)
+
+
+def _mind_redirects(response: requests.Response, **_: Any) -> None:
+    """Refuse an answer that leads nowhere: no client minds a 302 that does not say where to."""
+    if 300 <= response.status_code < 400 and not response.is_redirect:
+        # What is not read to its end breaks the connection off.
+        raise requests.HTTPError(response.text, response=response)
 
 
 def _address(transport: HttpTransport | AsyncHttpTransport) -> str:
