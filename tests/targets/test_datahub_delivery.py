@@ -158,6 +158,28 @@ def test_one_bad_entity_never_takes_neighbours_down(gms: GmsDouble, target: Data
     assert len(gms.requests) < 20
 
 
+@pytest.mark.parametrize(
+    "nameless", [{"platform": "s3", "name": ""}, {"platform": "", "name": "x"}], ids=str
+)
+def test_a_nameless_dataset_is_refused_here(
+    gms: GmsDouble, target: DataHubTarget, nameless: dict[str, str]
+) -> None:
+    """And alone: DataHub's client does not even make its URN."""
+    [rejection] = target.emit([Dataset(**nameless), *datasets(1).datasets])
+
+    assert rejection.reason == "the URN has an empty part"
+    assert {urn for urn, _ in gms.aspects} == {dataset_urn(0)}
+
+
+def test_separators_in_a_platform_are_escaped(gms: GmsDouble, target: DataHubTarget) -> None:
+    """Or its URN would have a part too many."""
+    assert target.emit([Dataset(platform="a,b", name="c", instance="d,e", as_of=NOW)]) == []
+
+    assert {urn for urn, _ in gms.aspects} == {
+        "urn:li:dataset:(urn:li:dataPlatform:a%2Cb,d%2Ce.c,PROD)"
+    }
+
+
 def test_a_refusal_names_our_aspect(gms: GmsDouble, target: DataHubTarget) -> None:
     """Aspects that follow from the id alone go by DataHub's name."""
     urn = "urn:li:dataFlow:(flyte,shop.production.app.daily,PROD)"
@@ -301,6 +323,18 @@ def test_a_yes_of_something_else_is_no_yes(
     """A proxy may answer 200 with a login page, today or in the middle of the night."""
     target.emit(datasets(1))
     gms.script(Fault(status=200, text=page))
+
+    with pytest.raises(TargetUnavailable, match=r"is not DataHub's server: DataHubTarget\.server"):
+        target.emit(lineage())
+
+
+@pytest.mark.parametrize("status", [202, 302])
+def test_an_answer_without_a_word_is_no_yes(
+    gms: GmsDouble, target: DataHubTarget, status: int
+) -> None:
+    """The client takes whatever is below 400 for success, also a 302 that leads nowhere."""
+    target.emit(datasets(1))
+    gms.script(Fault(status=status, text=""))
 
     with pytest.raises(TargetUnavailable, match=r"is not DataHub's server: DataHubTarget\.server"):
         target.emit(lineage())

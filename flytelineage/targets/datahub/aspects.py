@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 import datahub.metadata.schema_classes as m
-from datahub.metadata.urns import DatasetUrn
 
 from flytelineage.entities import (
     IO,
@@ -137,7 +136,7 @@ class Describer:
         """
         owner = id.pipeline if isinstance(id, TaskId) else id
         if isinstance(owner, DatasetId) and not self.urns.is_ours(owner):
-            yield about.upsert(DatasetUrn.from_string(about.urn).to_key_aspect(), *aspects)
+            yield about.upsert(_key(about.urn), *aspects)
         else:
             yield about.upsert(m.StatusClass(removed=False), *aspects)
         if instance := self.urns.instance_of(owner):
@@ -243,6 +242,12 @@ class Describer:
         *above, last = id.name.split(".", 2)
         names = (*above, last.rpartition(".")[0])
         return [*self._instance_folder(id), *((name, None) for name in names if name)]
+
+
+def _key(dataset: str) -> m.DatasetKeyClass:
+    """What the URN of a dataset says; commas in its parts are escaped."""
+    parts = dataset.removeprefix("urn:li:dataset:(").removesuffix(")").split(",")
+    return m.DatasetKeyClass(*parts)
 
 
 def _is_new(entity: Pipeline | Task | Dataset) -> bool:

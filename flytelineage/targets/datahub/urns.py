@@ -140,7 +140,8 @@ class Urns:
         instance = self._instance(id)
         if not instance:
             return ""
-        return f"urn:li:dataPlatformInstance:({self.platform_of(id)},{instance})"
+        escaped = instance.translate(_RESERVED)
+        return f"urn:li:dataPlatformInstance:({self.platform_of(id)},{escaped})"
 
     def env_of(self, id: PipelineId) -> str:
         """The fabric that a pipeline and its tasks are shown in."""
@@ -237,7 +238,7 @@ class Urns:
     def _platform(self, id: PipelineId | DatasetId | ExecutionId) -> str:
         if self.is_ours(id):
             return self.platform
-        return self._spelling(id).platform or _platform(id)
+        return self._spelling(id).platform or _platform(id).translate(_RESERVED)
 
     def _instance(self, id: PipelineId | DatasetId | ExecutionId) -> str:
         given = self.instance if self.is_ours(id) else self._spelling(id).instance
@@ -268,6 +269,9 @@ def fault(urn: str) -> str | None:
     """Why GMS refuses a URN. Source: UrnValidationUtil.java."""
     if encoded_bytes(urn) > MAX_URN_BYTES:
         return f"the URN is longer than {MAX_URN_BYTES} bytes"
+    # Commas in names are escaped: two in a row have nothing between them.
+    if ",," in urn or "urn:li:dataPlatform:," in urn:
+        return "the URN has an empty part"
     if urn != urn.strip() or UNIT_SEPARATOR in urn:
         return f"the URN has white space at an end, or a {UNIT_SEPARATOR!r}"
     return None
