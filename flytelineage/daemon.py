@@ -47,9 +47,9 @@ from flytelineage.report import Report
 from flytelineage.scope import Scope
 from flytelineage.sources import Message, Source
 from flytelineage.store import BuildLease, Built, Claim, DeliveryLease, Refused, Store
-from flytelineage.structure import missing_events
+from flytelineage.structure import missing_events, outcome
 from flytelineage.targets import EdgeKeeper, Rejection, Target
-from flytelineage.telling import Tell, claims_of, seen_edges, stay, widened, with_copies
+from flytelineage.telling import Tell, as_claimed, claims_of, seen_edges, stay, widened, with_copies
 from flytelineage.transforms import Transform
 from flytelineage.workers import Fatal, Workers
 
@@ -314,6 +314,10 @@ class Daemon(LoggingConfigurable):
         consulted = self._consult(lease, facts, lost=lost)
         if self._given_back(lease, facts, consulted) or (lost and self._settling(lease)):
             return
+        if self._just_began(lease) and outcome(facts) != "RUNNING":
+            # As good as over; but only its last event says how it ended.
+            self.store.postpone_build(lease, self.store.idle, counted=False)
+            return
         reads = self.reader.reads()
         collected = self.collector.collect(  # 7
             facts,
@@ -341,7 +345,7 @@ class Daemon(LoggingConfigurable):
             places=build.places,
             retry_in=self._retry_in(lineage, facts, consulted),
         )
-        told = self._told(lineage, early=lease.first)
+        told = self._told(lineage, early=self._just_began(lease))
         if self.store.finish_build(lease, built, told, held=not self.emit):  # 10
             self.report.note_build(lineage, waiting=bool(build.waiting))
             self._log_build(lineage, time.monotonic() - began, reads.requests)
@@ -350,6 +354,10 @@ class Daemon(LoggingConfigurable):
         else:
             self.log.warning("The lease on %s ran out while it was built", lease.execution)
         self.on_step("finished build")
+
+    def _just_began(self, lease: BuildLease) -> bool:
+        """Whether it is looked at only because somebody wants to know what still runs."""
+        return self.store.running and lease.first and lease.terminal_at is None
 
     def _consult(self, lease: BuildLease, facts: Facts, *, lost: bool) -> Consulted:
         """Ask FlyteAdmin, where there is one, what the events leave open."""
@@ -444,7 +452,7 @@ class Daemon(LoggingConfigurable):
             return []
         if not any(lineage.entities()):
             return []
-        if early and self.store.running and lineage.phase == "RUNNING":
+        if early and lineage.phase == "RUNNING":
             return [name for name, target in self.targets.items() if target.running]
         return list(self.targets)
 
@@ -476,6 +484,8 @@ class Daemon(LoggingConfigurable):
             self._failed(lease, exc)
             return
         self.on_step("emitted")
+        if lineage is not None and target.last_run_only:
+            rejections = as_claimed(rejections, lineage)
         settled = self.store.settle(lease, [*tell.values()], rejections, copies=named)  # 14
         self.on_step("settled")
         if settled:

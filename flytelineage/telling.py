@@ -32,6 +32,7 @@ from flytelineage.entities import (
     digest,
 )
 from flytelineage.store import Claim, SeenEdges
+from flytelineage.targets import Rejection
 
 KINDS = ("pipelines", "tasks", "datasets")
 """What can be claimed; runs are told in any case."""
@@ -87,6 +88,17 @@ def _is_shown(run: Run) -> bool:
 
 def _shown_as(run: Run) -> str:
     return f"pipeline:{run.pipeline}"
+
+
+def as_claimed(rejections: Iterable[Rejection], lineage: Lineage) -> list[Rejection]:
+    """What a target refused, in the words of the claims: last runs are their pipelines'."""
+    shown = {run.urn: _shown_as(run) for run in lineage.runs if _is_shown(run)}
+    return [
+        one.model_copy(update={"entity": shown[one.entity], "aspect": LAST_RUN})
+        if one.entity in shown
+        else one
+        for one in rejections
+    ]
 
 
 def stay(

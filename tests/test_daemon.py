@@ -1092,6 +1092,27 @@ def test_who_watches_is_told_of_an_execution_that_just_began(daemon, stream, clo
     assert [target.emitted[-1].phase for target in targets.values()] == ["SUCCEEDED"] * 2
 
 
+def test_who_watches_is_not_told_of_an_end_that_may_still_fail(daemon, stream, clock):
+    """All nodes are done, and the execution's last event is not there yet."""
+    whole = stream("slow", hours=1)
+    nearly = whole.without(lambda event: hasattr(event, "execution_id") and event.phase in (4, 5))
+    source = MemorySource(stream("known").bodies())
+    running = daemon(source, targets={"watching": Watching()})
+    drain(running, clock)
+
+    source.send(nearly.bodies())
+    while source.visible:
+        running.intake()
+    clock.advance(11)
+    while running.build():
+        pass
+
+    assert not running.deliver("watching")
+    source.send(whole.bodies())
+    drain(running, clock)
+    assert running.targets["watching"].emitted[-1].phase == "SUCCEEDED"
+
+
 class Latest(MemoryTarget):
     last_run_only = True
 

@@ -76,7 +76,7 @@ MAY_IMPORT = {
     "store": WORDS | {"events", "migrations", "targets"},
     "parts": {"entities"},
     "console": {"entities"},
-    "telling": {"entities", "errors", "parts", "store"},
+    "telling": {"entities", "errors", "parts", "store", "targets"},
     "explain": WORDS | MIDDLE | {"consult", "store"},
     # The plugins: a contract, and each plug on its own.
     "sources": WORDS | {"grouping"},

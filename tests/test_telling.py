@@ -30,7 +30,8 @@ from flytelineage.entities import (
     Version,
 )
 from flytelineage.store import Claim
-from flytelineage.telling import claims_of, seen_edges, stay, widened, with_copies
+from flytelineage.targets import Rejection
+from flytelineage.telling import as_claimed, claims_of, seen_edges, stay, widened, with_copies
 from tests.factories import EXECUTION, NOW
 
 PIPELINE = PipelineId(project="shop", domain="production", name="app.etl")
@@ -255,6 +256,19 @@ def test_the_last_run_is_claimed_for_its_pipeline() -> None:
     assert stay(told, claims, all_of(claims), last_run_only=True).runs == (run,)
     assert stay(told, claims, {}, last_run_only=True).runs == ()
     assert stay(told, [], {}).runs == (run, of_a_node)
+
+
+def test_a_refused_last_run_is_told_again() -> None:
+    """The refusal names the run, the claim its pipeline."""
+    run = Run(execution=EXECUTION, pipeline=PIPELINE, phase="FAILED")
+    refusals = [Rejection(entity=run.urn, reason="no"), Rejection(entity="task:t", reason="no")]
+
+    found = as_claimed(refusals, of_tasks(runs=(run,)))
+
+    assert [(one.entity, one.aspect) for one in found] == [
+        (f"pipeline:{PIPELINE}", "last run"),
+        ("task:t", None),
+    ]
 
 
 # ---------------------------------------------------------------------- window, names

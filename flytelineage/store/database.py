@@ -6,7 +6,8 @@ its lock at the start; PostgreSQL locks rows, always in the order of their keys,
 the rare deadlock that is left is run again.
 
 Lock order of tables, for transactions that touch several: event, location, task_place,
-execution, waiting, lineage, watermark, delivery, quarantine; within a table by key.
+execution, waiting, lineage, seen_edge, watermark, delivery, copy, quarantine; within a
+table by key. Deliveries that are woken besides the own one come last, whatever their keys.
 The others, of what FlyteAdmin said, are each written in a transaction of their own.
 """
 

@@ -22,5 +22,7 @@ class Transform(LoggingConfigurable):
     def apply(self, lineage: Lineage) -> Lineage | None:
         """The lineage to tell instead; `None` tells nothing of this execution.
 
-        The same input must give the same answer: a delivery may be repeated.
+        The same input must give the same answer: a delivery may be repeated. Whoever gives
+        tasks or pipelines other names gives them in `Pipeline.tasks`, too, or clears that:
+        a task that is listed no more is removed from catalogues.
         """
