@@ -723,6 +723,7 @@ class TestOptions:
         [
             ("flyte://{host}", "knows no {host}"),
             ("flyte://{project", "expected '}'"),
+            ("flyte://{project!r}", "only a name"),
             ("", "must not be empty"),
         ],
     )

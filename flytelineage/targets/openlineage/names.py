@@ -151,9 +151,12 @@ def unknown_placeholders(template: str) -> list[str]:
     """Placeholders of a template that do not exist, sorted.
 
     Raises:
-        ValueError: The braces do not match.
+        ValueError: The braces do not match, or hold more than a name.
     """
-    named = {key for _, key, _, _ in Formatter().parse(template) if key is not None}
+    parts = list(Formatter().parse(template))
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        raise ValueError("between braces only a name may stand")
+    named = {key for _, key, _, _ in parts if key is not None}
     return sorted(named.difference(PLACEHOLDERS))
 
 
