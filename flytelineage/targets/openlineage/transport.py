@@ -12,6 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from openlineage.client.transport import (
     DatadogTransport,
     FileTransport,
     HttpTransport,
+    KafkaTransport,
     NoopTransport,
     TransformTransport,
     Transport,
@@ -36,6 +38,7 @@ from flytelineage import durable
 from flytelineage.errors import ConfigError, TargetUnavailable, TransientTargetError
 from flytelineage.options import redact
 from flytelineage.targets.openlineage.events import Event
+from flytelineage.targets.openlineage.kafka import NotDelivered, Producer
 from flytelineage.targets.openlineage.settings import NOT_CONFIGURED, tells_all, with_defaults
 
 MAX_REASON = 500
@@ -114,6 +117,8 @@ class Connection:
         for one in self._each:
             if isinstance(one, AsyncHttpTransport):
                 self._await(one)
+            if isinstance(one, KafkaTransport):
+                self._await_brokers(one)
             if isinstance(one, FileTransport):
                 _sync(one)
 
@@ -131,7 +136,8 @@ class Connection:
 
     def close(self) -> None:
         """Let go; what still waits gets a moment."""
-        self._transport.close(self._timeout)
+        with suppress(NotDelivered):  # or its delivery would have ended, and counted
+            self._transport.close(self._timeout)
 
     # ----------------------------------------------------------------- failures
 
@@ -183,6 +189,14 @@ class Connection:
                 f"{_shown(one.url)} did not take {failed or 'all'} of the events: its own log "
                 "says why; the transport `http` would say it here"
             )
+
+    def _await_brokers(self, one: KafkaTransport) -> None:
+        try:
+            done = one.wait_for_completion(self._timeout)
+        except Exception as exc:  # as when an event is sent
+            raise TransientTargetError(self._silent(exc)) from exc
+        if not done:
+            raise TransientTargetError(f"The transport {self} did not answer to all of the events")
 
     def _count_failed(self) -> int:
         return sum(
@@ -303,6 +317,8 @@ def _prepare(transport: Transport) -> None:
         # A redirect turns POST into GET: a login page would then look like success.
         transport.session.max_redirects = 0
         transport.session.hooks["response"].append(_mind_redirects)
+    if isinstance(transport, KafkaTransport):
+        transport.producer = Producer(transport.producer)
     if isinstance(transport, ConsoleTransport):
         # It logs, at a level that is mostly not shown.
         logging.getLogger("openlineage.client.transport.console").setLevel(logging.INFO)
