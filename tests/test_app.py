@@ -298,7 +298,10 @@ MISTAKES = {
     "option of a class": ("--FileTarget.pth=x", "Did you mean 'path'? Known: path"),
     "class": ("--FileTargt.path=x", "There is no section 'FileTargt'. Did you mean 'FileTarget'?"),
     "no class": ("--file.path=x", "'file' is no class"),
-    "target": ("--targets=datahbu", "Did you mean 'datahub'? Installed: datahub, file, glue, openlineage"),
+    "target": (
+        "--targets=datahbu",
+        "Did you mean 'datahub'? Installed: datahub, file, glue, openlineage",
+    ),
     "source": ("--FlyteLineage.source=sqss", "Did you mean 'sqs'? Installed: file, sqs"),
     "transform": ("--FlyteLineage.transforms=x", "There is no transform 'x'. Installed:"),
     "dotted path": ("--targets=no.such.Target", "cannot be loaded: ModuleNotFoundError"),

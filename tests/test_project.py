@@ -167,7 +167,18 @@ class TestCommands:
 
     @pytest.mark.parametrize(
         "target",
-        ["venv", "demo", "picture", "test", "coverage", "lint", "types", "format", "check", "clean"],
+        [
+            "venv",
+            "demo",
+            "picture",
+            "test",
+            "coverage",
+            "lint",
+            "types",
+            "format",
+            "check",
+            "clean",
+        ],
     )
     def test_make_knows(self, target: str) -> None:
         """The target exists, and make's own help lists it."""

@@ -713,7 +713,7 @@ def test_other_platforms_are_spelled_as_their_sources_spell_them(gms: GmsDouble)
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"s3": {"enviroment": "DEV"}}, r"platform_map\['s3'\].*env, instance, platform, case"),
+        ({"s3": {"environ": "DEV"}}, r"platform_map\['s3'\].*env, instance, platform, case"),
         ({"s3": {"env": "LIVE"}}, r"platform_map\['s3'\].*'LIVE'.*PROD, DEV"),
         ({"s3": {"case": "title"}}, r"platform_map\['s3'\].*'title'.*keep, lower, upper"),
         ({"s3": {"instance": "a,b"}}, r"platform_map\['s3'\]: instance 'a,b'.*commas"),
