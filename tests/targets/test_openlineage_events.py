@@ -781,6 +781,19 @@ class TestSize:
         assert alone | described == {id.name for id in ids}
         assert not alone & described
 
+    def test_long_comments_of_many_columns(self) -> None:
+        """A table that no event could hold is told without what people wrote about it."""
+        text = DataType(kind="string")
+        fields = tuple(
+            Field(name=f"column_{n}", type=text, description="x" * 2_000) for n in range(3_000)
+        )
+
+        (event,) = told(Lineage.of([Dataset.of(S3, schema=Schema(fields=fields), as_of=NOW)]))
+
+        columns = facet(event, "dataset", "schema")["fields"]
+        assert len(json.dumps(event)) < 1_000_000
+        assert (len(columns), columns[0].get("description")) == (3_000, None)
+
 
 # --------------------------------------------------------------------- entities alone
 

@@ -34,6 +34,12 @@ from flytelineage.targets.openlineage.names import FLYTE, Name, Names, address, 
 # pandas writes its index into Parquet files as columns of this name.
 _PANDAS_INDEX = "__index_level_"
 
+MAX_DESCRIBED_BYTES = 500_000
+"""About how much of an event may describe datasets.
+
+Some consumers refuse more than a megabyte; edges, statements and errors need room as well.
+"""
+
 DatasetFacets = dict[str, DatasetFacet]
 Columns = Mapping[Name, DatasetFacet]
 """What columns are made of, by the dataset that has them."""
@@ -68,12 +74,16 @@ class Describer:
     names: Names
 
     def describe(self, dataset: Dataset) -> Described:
-        """What is known of a dataset, whoever reads or writes it."""
+        """What is known of a dataset, whoever reads or writes it.
+
+        Where no event has room for its columns, what people wrote about them is left out.
+        """
+        weight = _weight(dataset)
         name = self.names.dataset(dataset.id)
         place = location(dataset.storage.uri) if dataset.storage else None
         facets = {
             "dataSource": _source(dataset, name, place),
-            "schema": _schema(dataset.schema_),
+            "schema": _schema(dataset.schema_, described=weight <= MAX_DESCRIBED_BYTES),
             "storage": _storage(dataset.storage) if dataset.storage else None,
             "symlinks": self._symlinks(dataset, name, place),
             "documentation": _documentation(dataset),
@@ -81,7 +91,7 @@ class Describer:
             "tags": _tags_of_dataset(dataset),
         }
         known = {key: facet for key, facet in facets.items() if facet is not None}
-        return Described(dataset, name, known, _weight(dataset))
+        return Described(dataset, name, known, weight)
 
     def _symlinks(self, dataset: Dataset, name: Name, place: Name | None) -> DatasetFacet | None:
         """The other names of the same data, behind its own.
@@ -187,23 +197,26 @@ def _tags_of_dataset(dataset: Dataset) -> DatasetFacet | None:
     return tags_dataset.TagsDatasetFacet(fields, producer=PRODUCER) if fields else None
 
 
-def _schema(schema: Schema | None) -> DatasetFacet | None:
+def _schema(schema: Schema | None, *, described: bool) -> DatasetFacet | None:
     if schema is None:
         return None
     columns = [
-        _column(field, field.name)
+        _column(field, field.name, described=described)
         for field in schema.fields
         if field.name and not field.name.startswith(_PANDAS_INDEX)
     ]
     return schema_dataset.SchemaDatasetFacet(columns, producer=PRODUCER)
 
 
-def _column(field: Field, name: str) -> schema_dataset.SchemaDatasetFacetFields:
+def _column(
+    field: Field, name: str, *, described: bool = True
+) -> schema_dataset.SchemaDatasetFacetFields:
     """A column; what lies below it is named as OpenLineage's own integrations do."""
-    parts = [_column(child, part) for child, part in _parts(field)] if field.children else None
-    return schema_dataset.SchemaDatasetFacetFields(
-        name, _type(field), field.description, None, parts
-    )
+    parts = None
+    if field.children:
+        parts = [_column(child, part, described=described) for child, part in _parts(field)]
+    about = field.description if described else None
+    return schema_dataset.SchemaDatasetFacetFields(name, _type(field), about, None, parts)
 
 
 def _parts(field: Field) -> Iterator[tuple[Field, str]]:

@@ -41,6 +41,7 @@ from flytelineage.entities import (
 )
 from flytelineage.targets import Rejection
 from flytelineage.targets.openlineage.dataset_facets import (
+    MAX_DESCRIBED_BYTES,
     OVERWRITTEN,
     Columns,
     Described,
@@ -67,12 +68,6 @@ from flytelineage.targets.openlineage.graph import (
 from flytelineage.targets.openlineage.names import FLYTE, Name, run_id
 
 Event = RunEvent | JobEvent | DatasetEvent
-
-MAX_DESCRIBED_BYTES = 500_000
-"""About how much of an event may describe datasets.
-
-Some consumers refuse more than a megabyte; edges, statements and errors need room as well.
-"""
 
 
 class Message(NamedTuple):
