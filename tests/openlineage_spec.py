@@ -57,6 +57,20 @@ def _is_uri(value: object) -> bool:
     return not isinstance(value, str) or bool(_URI.fullmatch(value))
 
 
+class _Remembering:
+    """Looks at what is equal only once: most facets stand in many events."""
+
+    def __init__(self, validator: Any) -> None:
+        self._validator = validator
+        self._errors: dict[str, list[Any]] = {}
+
+    def iter_errors(self, instance: Any) -> list[Any]:
+        text = json.dumps(instance, sort_keys=True)
+        if text not in self._errors:
+            self._errors[text] = list(self._validator.iter_errors(instance))
+        return self._errors[text]
+
+
 # -------------------------------------------------------------------- the official ones
 
 
@@ -74,8 +88,9 @@ def _official() -> Any:
             super().__init__(SPEC)
             self._registry = self._registry.with_resources(_own_resources())
 
+        @cache  # noqa: B019 - there is one of these in a process
         def _validator(self, url: str) -> Any:
-            return super()._validator(url).evolve(format_checker=FORMATS)
+            return _Remembering(super()._validator(url).evolve(format_checker=FORMATS))
 
     return Validator()
 
