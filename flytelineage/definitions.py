@@ -444,6 +444,7 @@ def parts(promises: Iterable[Promise], path: Steps) -> Iterator[Promise]:
 def descriptions(interface: bytes) -> dict[str, str]:
     """What the author of a task wrote about its outputs, by variable.
 
+    flytekit repeats the variable's name where the author wrote nothing.
     Source: flyteidl core/interface.proto, Variable.description.
     """
     if not interface:
@@ -451,4 +452,5 @@ def descriptions(interface: bytes) -> dict[str, str]:
     from flyteidl.core.interface_pb2 import TypedInterface
 
     declared = TypedInterface.FromString(interface).outputs.variables
-    return {name: found.description for name, found in declared.items() if found.description}
+    written = {name: found.description for name, found in declared.items()}
+    return {name: text for name, text in written.items() if text not in ("", name)}

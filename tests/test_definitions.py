@@ -186,9 +186,14 @@ class TestWhatElseIsRead:
         assert read_schedule(plan.SerializeToString()) == text
 
     def test_outputs_have_descriptions(self):
-        variable = interface_pb2.Variable(type=types_pb2.LiteralType(), description="All sales")
+        """flytekit repeats the name of what nobody described."""
+        of_any = types_pb2.LiteralType()
+        variables = {
+            name: interface_pb2.Variable(type=of_any, description=text)
+            for name, text in {"o0": "All sales", "o1": "o1", "o2": ""}.items()
+        }
         interface = interface_pb2.TypedInterface(
-            outputs=interface_pb2.VariableMap(variables={"o0": variable})
+            outputs=interface_pb2.VariableMap(variables=variables)
         )
 
         assert descriptions(interface.SerializeToString()) == {"o0": "All sales"}
