@@ -186,7 +186,7 @@ class TestWhatElseIsRead:
         assert read_schedule(plan.SerializeToString()) == text
 
     def test_outputs_have_descriptions(self):
-        """flytekit repeats the name of what nobody described."""
+        """Flytekit repeats the name of what nobody described."""
         of_any = types_pb2.LiteralType()
         variables = {
             name: interface_pb2.Variable(type=of_any, description=text)

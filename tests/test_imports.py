@@ -81,7 +81,7 @@ MAY_IMPORT = {
     # The plugins: a contract, and each plug on its own.
     "sources": WORDS | {"grouping"},
     "transforms": WORDS,
-    "targets": WORDS | {"durable"},
+    "targets": WORDS | {"durable", "templates"},
     # The parts of the show: its platform is a double, its audience no room of ours.
     "demo": WORDS | {"testing"},
     # Runs inside tasks, where nothing of ours may be installed.

@@ -723,7 +723,7 @@ class TestOptions:
         [
             ("flyte://{host}", "knows no {host}"),
             ("flyte://{project", "expected '}'"),
-            ("flyte://{project!r}", "only a name"),
+            ("flyte://{project!r}", "nothing but names"),
             ("", "must not be empty"),
         ],
     )

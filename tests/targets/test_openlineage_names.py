@@ -11,7 +11,6 @@ from flytelineage.targets.openlineage.names import (
     address,
     location,
     run_id,
-    unknown_placeholders,
 )
 
 PIPELINE = PipelineId(project="shop", domain="production", name="app.daily")
@@ -56,10 +55,6 @@ class TestJobs:
 
         assert Names().job(id) == ("airflow", "dag.task")
         assert Names(namespaces={"airflow": "prod"}).job(id) == ("prod", "dag.task")
-
-    def test_unknown_placeholders(self) -> None:
-        """They are found before anything is named."""
-        assert unknown_placeholders("flyte://{host}/{project}/{flow}") == ["flow", "host"]
 
 
 class TestRuns:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import takewhile
-from string import Formatter
 from typing import NamedTuple
 
 from flytelineage.entities import Dataset, DatasetId, Lineage, PipelineId, TaskId
@@ -145,17 +144,6 @@ def distinguished(name: str, dataset: str) -> str:
     """The name for the case that another dataset has the plain one."""
     suffix = f"_{fingerprint(dataset)[:8]}"
     return fitting(name, NAME_BYTES - len(suffix)) + suffix
-
-
-def unknown_keys(template: str) -> set[str]:
-    """Keys of a template that do not exist.
-
-    Raises:
-        ValueError: The braces do not match.
-    """
-    return {key for _, key, _, _ in Formatter().parse(template) if key is not None} - set(
-        TEMPLATE_KEYS
-    )
 
 
 TEMPLATE_KEYS = ("project", "domain", "workflow", "task", "variable")

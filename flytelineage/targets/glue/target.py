@@ -26,6 +26,7 @@ from flytelineage.targets.glue.places import Place, source_of
 from flytelineage.targets.glue.selection import Selection
 from flytelineage.targets.glue.tables import TableInput, Wanted
 from flytelineage.targets.glue.text import Fitter, moment
+from flytelineage.templates import Template
 
 if TYPE_CHECKING:
     from flytelineage.targets.glue.catalog import Catalog
@@ -182,8 +183,10 @@ class GlueCatalogTarget(Target):
         """,
     ).tag(config=True)
 
-    table_name = Unicode(
+    table_name = Template(
         "{workflow}__{task}__{variable}",
+        keys=names.TEMPLATE_KEYS,
+        fixed=False,
         help="""
         How tables are named: a template of {project}, {domain} and the last parts of the
         names of {workflow}, {task} and {variable}, in lower case. When two datasets come to
@@ -317,18 +320,6 @@ class GlueCatalogTarget(Target):
                 f"{names.NAME_BYTES} bytes without control characters"
             )
         return name
-
-    @validate("table_name")
-    def _known_keys(self, proposal: Any) -> str:
-        template: str = proposal["value"]
-        try:
-            unknown = names.unknown_keys(template)
-        except ValueError as exc:
-            raise TraitError(f"GlueCatalogTarget.table_name: {exc}: {template!r}") from exc
-        if unknown or "{" not in template:
-            known = ", ".join(f"{{{key}}}" for key in names.TEMPLATE_KEYS)
-            raise TraitError(f"GlueCatalogTarget.table_name must be made of {known}: {template!r}")
-        return template
 
     @cached_property
     def client(self) -> Any:

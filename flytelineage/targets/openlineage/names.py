@@ -12,7 +12,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from string import Formatter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -145,19 +144,6 @@ def address(uri: str) -> str:
         uri = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
         return quote(uri, safe=_SAFE + "#")
     return quote(uri, safe=_SAFE)
-
-
-def unknown_placeholders(template: str) -> list[str]:
-    """Placeholders of a template that do not exist, sorted.
-
-    Raises:
-        ValueError: The braces do not match, or hold more than a name.
-    """
-    parts = list(Formatter().parse(template))
-    if any(spec or conversion for _, _, spec, conversion in parts):
-        raise ValueError("between braces only a name may stand")
-    named = {key for _, key, _, _ in parts if key is not None}
-    return sorted(named.difference(PLACEHOLDERS))
 
 
 def _owner(name: str) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from flytelineage.options import SecretDict, revealed
 from flytelineage.targets import Rejection, Target
 from flytelineage.targets.error_text import ERROR_TEXTS
 from flytelineage.targets.openlineage import settings
-from flytelineage.targets.openlineage.names import NAMESPACE, Names, unknown_placeholders
+from flytelineage.targets.openlineage.names import NAMESPACE, PLACEHOLDERS, Names
+from flytelineage.templates import Template
 
 if TYPE_CHECKING:
     from flytelineage.targets.openlineage.events import Conversion
@@ -63,8 +64,9 @@ class OpenLineageTarget(Target):
         """,
     ).tag(config=True)
 
-    namespace = Unicode(
+    namespace = Template(
         NAMESPACE,
+        keys=PLACEHOLDERS,
         help="""
         The namespace of Flyte's jobs and datasets: a template of {admin_host}, {project},
         {domain} and {instance}. What of project and domain it leaves out begins the names of
@@ -170,20 +172,6 @@ class OpenLineageTarget(Target):
                     f"{', '.join(settings.KINDS)}, and no dotted path of a class"
                 )
         return given
-
-    @validate("namespace")
-    def _check_namespace(self, proposal: Any) -> Any:
-        try:
-            unknown = unknown_placeholders(proposal["value"])
-        except ValueError as exc:
-            raise TraitError(f"OpenLineageTarget.namespace: {exc}") from exc
-        if unknown or not proposal["value"]:
-            what = f"knows no {{{unknown[0]}}}" if unknown else "must not be empty"
-            raise TraitError(
-                f"OpenLineageTarget.namespace {what}; it is made of text and of {{admin_host}}, "
-                "{project}, {domain} and {instance}"
-            )
-        return proposal["value"]
 
     def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
         """Send the events one after the other, in the order of the graph.
