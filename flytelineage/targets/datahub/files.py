@@ -54,7 +54,7 @@ class ArrayFile:
 
     def check(self) -> None:
         """See that the file could be written, without creating it."""
-        _check_writable(self._path if self._path.exists() else self._path.parent)
+        _check_writable(self._path)
         if self._path.is_dir():
             raise ConfigError(
                 f"DataHubTarget.file: {self._path} is a directory; write {self._path}/"
@@ -124,6 +124,11 @@ class DirectoryFiles:
     def check(self) -> None:
         """See that files could be written, without creating any."""
         _check_writable(self._path)
+        if self._path.is_file():
+            raise ConfigError(
+                f"DataHubTarget.file: {self._path} is a file; write it without the slash at "
+                "its end, or choose another directory"
+            )
 
     def close(self) -> None:
         """Let others write to the directory."""
@@ -218,11 +223,14 @@ def _is_torn_record(rest: bytes) -> bool:
 
 
 def _check_writable(path: Path) -> None:
-    while not path.exists() and path.parent != path:
-        path = path.parent
-    if not os.access(path, os.W_OK):
+    there = path
+    while not there.exists() and there.parent != there:
+        there = there.parent
+    if there != path and not there.is_dir():
+        raise ConfigError(f"DataHubTarget.file: {there} is no directory; choose another path")
+    if not os.access(there, os.W_OK):
         raise ConfigError(
-            f"DataHubTarget.file: {path} cannot be written; allow user id {os.getuid()} "
+            f"DataHubTarget.file: {there} cannot be written; allow user id {os.getuid()} "
             "to write there, or choose another path"
         )
 
