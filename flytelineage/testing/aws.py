@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -47,8 +47,15 @@ class LocalAws:
 
 
 @contextmanager
-def local_aws(region: str = REGION) -> Iterator[LocalAws]:
-    """Run an AWS on a free port; the environment is restored at the end."""
+def local_aws(
+    region: str = REGION, *, through: Callable[[Any], Any] = lambda app: app
+) -> Iterator[LocalAws]:
+    """Run an AWS on a free port; the environment is restored at the end.
+
+    Args:
+        region: Where clients believe to be.
+        through: Puts something before the WSGI application, e.g. to let requests fail.
+    """
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
         MotoRequestHandler,
@@ -58,7 +65,7 @@ def local_aws(region: str = REGION) -> Iterator[LocalAws]:
 
     # It writes a line to the terminal for each request.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = DomainDispatcherApplication(create_backend_app)
+    app = through(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     thread = threading.Thread(
         target=server.serve_forever, args=(0.05,), name="local-aws", daemon=True
