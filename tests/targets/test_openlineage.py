@@ -338,6 +338,28 @@ class TestFile:
         with pytest.raises(TransientTargetError, match="No space left"):
             target.emit(lineage())
 
+    @pytest.mark.parametrize(
+        ("tail", "kept"),
+        [
+            ('{"eventTime": "2026-05-01T12:0', []),
+            ('{"ev', []),
+            ('{"eventTime": "x"}', ['{"eventTime": "x"}']),
+            ("notes of somebody", ["notes of somebody"]),
+        ],
+    )
+    def test_after_a_power_cut(
+        self, opened: Opened, tmp_path: Path, tail: str, kept: list[str]
+    ) -> None:
+        """A part of a line of ours is taken away; everything else just ends its line."""
+        file = tmp_path / "events.jsonl"
+        file.write_text("first\n" + tail)
+
+        opened({"type": "file", "log_file_path": "events.jsonl"}).emit(lineage())
+
+        first, *others = file.read_text().splitlines()
+        assert (first, others[: len(kept)]) == ("first", kept)
+        assert all(json.loads(line)["producer"] for line in others[len(kept) :])
+
     def test_a_file_for_each_event(self, opened: Opened, tmp_path: Path) -> None:
         """Where the operator says so."""
         opened({"type": "file", "log_file_path": "event", "append": False}).emit(lineage())
