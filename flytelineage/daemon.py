@@ -624,7 +624,9 @@ class Daemon(LoggingConfigurable):
     def _work_once(self) -> bool:
         if self._workers.stopping:
             return False
-        return self.build() or any(self.deliver(name) for name in self.targets)
+        # First those that name datasets: the others then need not be told twice.
+        names = sorted(self.targets, key=lambda name: not _names(self.targets[name]))
+        return self.build() or any(self.deliver(name) for name in names)
 
     def _intake_or_end(self) -> bool:
         """Receive; a source that has never worked and says it cannot ends the daemon."""
@@ -697,6 +699,11 @@ def _has_window(lease: DeliveryLease, target: Target) -> bool:
     """Whether edges of other executions are told with those of this one."""
     keeps = isinstance(target, EdgeKeeper) and target.edges == "window"
     return keeps and not target.journal and lease.lineage.succeeded
+
+
+def _names(target: Target) -> bool:
+    """Whether it makes datasets known under names of its own."""
+    return type(target).copies is not Target.copies
 
 
 def _emit(

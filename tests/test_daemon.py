@@ -27,6 +27,7 @@ from flytelineage.errors import (
 from flytelineage.events import decode
 from flytelineage.objects import ObjectReader
 from flytelineage.parts import written
+from flytelineage.sources.file import FileSource
 from flytelineage.store import Store
 from flytelineage.targets import Target
 from flytelineage.telling import seen_edges
@@ -999,6 +1000,20 @@ def test_what_one_target_calls_a_dataset_the_others_are_told(daemon, stream, clo
     assert rounds == [2, 1]
     assert [len(target.emitted) for target in targets.values()] == [3, 2]
     assert not any(aspect == "copies" for _, aspect in targets["naming"].aspects)
+
+
+def test_a_replay_tells_names_first(daemon, stream, tmp_path):
+    """So each target is told of an execution once."""
+    targets = {"memory": MemoryTarget(), "naming": Naming()}
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(f"{json.dumps(body)}\n" for body in stream().bodies()))
+    source = FileSource(path=str(path))
+
+    daemon(source, targets=targets).replay()
+    source.close()
+
+    assert [len(target.emitted) for target in targets.values()] == [1, 1]
+    assert any(aspect == "copies" for _, aspect in targets["memory"].aspects)
 
 
 def edges_told(daemon, clock, stream, target):

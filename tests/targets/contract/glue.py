@@ -62,6 +62,7 @@ class Gate:
                 pass
         if trouble.hang or trouble.drop:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            start("500 -", [])  # which nobody hears; without it the server would complain
             return []
         return self._refuse(trouble, _CODES.get(trouble.status, "InternalServiceException"), start)
 
