@@ -13,6 +13,7 @@ The views are pure functions over a list of events, so that they can be held aga
 too. Each says which rules of its consumer it follows.
 """
 
+from flytelineage.testing.http import Fault
 from flytelineage.testing.openlineage.consumers import (
     MarquezGraph,
     Name,
@@ -23,7 +24,7 @@ from flytelineage.testing.openlineage.consumers import (
     parts_of_node,
 )
 from flytelineage.testing.openlineage.rules import broken_rules
-from flytelineage.testing.openlineage.server import Fault, OpenLineageDouble, Request
+from flytelineage.testing.openlineage.server import OpenLineageDouble, Request
 
 __all__ = [
     "Fault",
