@@ -498,42 +498,49 @@ class Daemon(LoggingConfigurable):
     ) -> tuple[Lineage | None, list[Claim], Tell]:
         """What there is to tell, what it claims, and which of the claims are to be told.
 
-        Whoever widens a window wakes who holds the edges. Those who did so before this
-        claim could not know of it: so it is looked once more.
+        A journal writes down what this execution showed, and claims nothing. Whoever widens
+        a window wakes who holds the edges. Those who did so before this claim could not know
+        of it: so it is looked once more.
         """
-        lineage, claims = self._prepared(lease, target)
-        tell = self._to_tell(lease, claims)
-        if _has_window(lease, target):
-            lineage, wider = self._prepared(lease, target)
-            tell = tell if wider == claims else self._to_tell(lease, wider)
-            claims = wider
-        return lineage, claims, tell
+        shown = self._shown(lease)
+        if shown is None or target.journal:
+            return shown, [], {}
+        lineage = self._widened(lease, target, shown)
+        claims, tell = self._to_tell(lease, target, lineage)
+        again = self._widened(lease, target, shown)
+        if again != lineage:
+            claims, tell = self._to_tell(lease, target, again)
+        return again, claims, tell
 
-    def _to_tell(self, lease: DeliveryLease, claims: Sequence[Claim]) -> Tell:
-        return self.store.prepare(  # 12
+    def _shown(self, lease: DeliveryLease) -> Lineage | None:
+        """What the operator's rules leave to tell, with what others call its datasets."""
+        lineage = self._transformed(lease.lineage)
+        if lineage is None:
+            return None
+        ids = [dataset.id for dataset in lineage.datasets]
+        return with_copies(lineage, self.store.copies(ids, besides=lease.target))
+
+    def _widened(self, lease: DeliveryLease, target: Target, lineage: Lineage) -> Lineage:
+        """With the edges of other executions, where the target is told those of a window."""
+        if not isinstance(target, EdgeKeeper) or target.edges != "window":
+            return lineage
+        if not lease.lineage.succeeded:
+            return lineage
+        seconds = target.edge_window * 86_400
+        edges = self.store.widen(lease, seen_edges(lineage), window_seconds=seconds)
+        return widened(lineage, edges)
+
+    def _to_tell(
+        self, lease: DeliveryLease, target: Target, lineage: Lineage
+    ) -> tuple[list[Claim], Tell]:
+        claims = claims_of(lineage, target.keeps, last_run_only=target.last_run_only)
+        tell = self.store.prepare(  # 12
             lease,
             claims,
             raises=lease.lineage.succeeded,
             refresh_seconds=self.refresh_hours * 3600,
         )
-
-    def _prepared(self, lease: DeliveryLease, target: Target) -> tuple[Lineage | None, list[Claim]]:
-        """What the operator's rules leave to tell, and what it claims.
-
-        A journal writes down what this execution showed, and claims nothing.
-        """
-        lineage = self._transformed(lease.lineage)
-        if lineage is None:
-            return None, []
-        ids = [dataset.id for dataset in lineage.datasets]
-        lineage = with_copies(lineage, self.store.copies(ids, besides=lease.target))
-        if target.journal:
-            return lineage, []
-        if isinstance(target, EdgeKeeper) and _has_window(lease, target):
-            window = target.edge_window * 86_400
-            edges = self.store.widen(lease, seen_edges(lineage), window_seconds=window)
-            lineage = widened(lineage, edges)
-        return lineage, claims_of(lineage, target.keeps, last_run_only=target.last_run_only)
+        return claims, tell
 
     def _transformed(self, lineage: Lineage) -> Lineage | None:
         for transform in self.transforms:
@@ -693,12 +700,6 @@ class Daemon(LoggingConfigurable):
             seconds,
             extra={"action": "deliver"},
         )
-
-
-def _has_window(lease: DeliveryLease, target: Target) -> bool:
-    """Whether edges of other executions are told with those of this one."""
-    keeps = isinstance(target, EdgeKeeper) and target.edges == "window"
-    return keeps and not target.journal and lease.lineage.succeeded
 
 
 def _names(target: Target) -> bool:
