@@ -36,9 +36,9 @@ class Target(LoggingConfigurable):
     """Takes lineage to one catalogue.
 
     Must implement `emit_lineage`. May implement `copies`, `check` and `close`, and set
-    `remote`, `journal`, `keeps`, `last_run_only` and `running`. Constructing a target must
-    not connect to anything and must not import its client: that waits for the first
-    `emit_lineage` or `check`.
+    `remote`, `journal`, `keeps`, `last_run_only`, `running` and `parallel`. Constructing a
+    target must not connect to anything and must not import its client: that waits for the
+    first `emit_lineage` or `check`.
     """
 
     remote: ClassVar[bool] = True
@@ -58,6 +58,10 @@ class Target(LoggingConfigurable):
 
     running: bool = False
     """True where executions are told that still run; each of them once."""
+
+    parallel: ClassVar[bool] = False
+    """True where several threads may call `emit` at once, each with another execution, and
+    `copies` answers each of them for its own last one. Others are called by one at a time."""
 
     def emit(self, lineage: Lineage | Iterable[Entity]) -> list[Rejection]:
         """Tell the catalogue; a list of entities becomes a lineage without execution.
@@ -79,10 +83,10 @@ class Target(LoggingConfigurable):
 
     @abstractmethod
     def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
-        """What `emit` promises, for a `Lineage`; called by one thread at a time."""
+        """What `emit` promises, for a `Lineage`; by one thread at a time unless `parallel`."""
 
     def copies(self) -> Mapping[DatasetId, Copy]:
-        """Under which names the last `emit` made datasets known in this catalogue.
+        """Under which names this thread's last `emit` made datasets known in this catalogue.
 
         Other targets are then told that both are the same data.
         """
@@ -96,7 +100,7 @@ class Target(LoggingConfigurable):
         """
 
     def close(self) -> None:
-        """Write what is buffered and let go of files and connections."""
+        """Write what is buffered and let go of files and connections; no `emit` is under way."""
 
 
 class EdgeKeeper(Target):
