@@ -31,6 +31,15 @@ class DecodeError(FlyteLineageError):
     """
 
 
+class ForeignTopicError(DecodeError):
+    """The message did not come from a topic that is allowed.
+
+    Whoever sends it is not trusted, so it is not looked at any further: the body goes to
+    quarantine with the reason. A topic that was forgotten is added to the allow-list, and
+    the messages are replayed from quarantine.
+    """
+
+
 class SourceError(FlyteLineageError):
     """The source of messages does not answer.
 

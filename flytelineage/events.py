@@ -19,14 +19,14 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any, Literal
 
 from flytelineage.entities import ExecutionId
-from flytelineage.errors import DecodeError
+from flytelineage.errors import DecodeError, ForeignTopicError
 
 Kind = Literal["workflow", "node", "task", "execution"]
 Encoding = Literal["raw", "v1", "v2"]
@@ -76,20 +76,25 @@ class Event:
     terminal: bool
 
 
-def decode(body: str, *, received_at: datetime, instance: str = "") -> Event:
+def decode(
+    body: str, *, received_at: datetime, instance: str = "", topics: Collection[str] = ()
+) -> Event:
     """Take a message body apart.
 
     Args:
         body: SNS notification, base64 of protobuf, or JSON of a CloudEvent.
         received_at: Bounds `occurred_at`, which may not lie a day ahead of it.
         instance: Names the Flyte deployment in the execution's id.
+        topics: ARNs of the SNS topics whose notifications are taken; empty takes all that
+            comes, and also what came without an envelope.
 
     Raises:
         DecodeError: It is not a Flyte event; the text says at which step.
+        ForeignTopicError: It came from another topic, or does not say from which.
     """
     if len(body) > MAX_BODY_CHARACTERS:
         raise DecodeError(f"The body is longer than {MAX_BODY_CHARACTERS} characters")
-    kind, encoding, payload = _unwrap(body.strip())
+    kind, encoding, payload = _unwrap(body.strip(), topics)
     return event_of(kind, encoding, payload, received_at=received_at, instance=instance)
 
 
@@ -141,14 +146,34 @@ def message(event: Event) -> tuple[Any, Any | None]:
 # --------------------------------------------------------------------- envelopes
 
 
-def _unwrap(body: str) -> tuple[Kind, Encoding, bytes]:
+def _unwrap(body: str, topics: Collection[str]) -> tuple[Kind, Encoding, bytes]:
     """Peel envelopes off until the kind is known."""
     if not body.startswith("{"):
+        _check_topic({}, topics)
         return _from_bytes(_from_base64(body))
     envelope = _from_json(body)
+    _check_topic(envelope, topics)
     if "Message" in envelope:
         return _from_sns(envelope)
     return _from_json_event(envelope, body.encode())
+
+
+def _check_topic(envelope: Mapping[str, Any], topics: Collection[str]) -> None:
+    """Look at where it came from before what is in it.
+
+    Source: SNS developer guide, JSON format of notifications: `TopicArn` stands beside
+    `Message`. SNS writes it, the publisher cannot.
+    """
+    if not topics:
+        return
+    topic = envelope.get("TopicArn") if "Message" in envelope else None
+    if not isinstance(topic, str):
+        raise ForeignTopicError(
+            "It has no SNS envelope, so no topic vouches for it: turn raw delivery off for the "
+            "queue's subscription, or empty FlyteLineage.topics"
+        )
+    if topic not in topics:
+        raise ForeignTopicError(f"It came from the topic {_short(topic)}, not in the allow-list")
 
 
 def _from_sns(envelope: Mapping[str, Any]) -> tuple[Kind, Encoding, bytes]:

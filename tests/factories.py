@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from flytelineage.entities import ExecutionId
 from flytelineage.events import Event, decode
 
+TOPIC = "arn:aws:sns:us-east-1:123456789012:flyte"
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=timezone.utc)
 EXECUTION = ExecutionId(project="shop", domain="production", name="a1b2")
 
@@ -144,7 +145,7 @@ def sns_body(message: str, subject: str = "flyteidl.admin.NodeExecutionEventRequ
         {
             "Type": "Notification",
             "MessageId": "8d0a1b1e-0000-4000-8000-000000000000",
-            "TopicArn": "arn:aws:sns:us-east-1:123456789012:flyte",
+            "TopicArn": TOPIC,
             "Subject": subject,
             "Message": message,
             "Timestamp": "2026-05-01T12:00:00.000Z",

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flytelineage.entities import ExecutionId
-from flytelineage.errors import DecodeError
+from flytelineage.errors import DecodeError, ForeignTopicError
 from flytelineage.events import body, decode, message
 from tests.factories import (
     EXECUTION,
     NOW,
+    TOPIC,
     answer_body,
     decoded,
     execution_answer,
@@ -270,3 +271,44 @@ class TestAnswersOfFlyteAdmin:
 
         with pytest.raises(DecodeError):
             decode(json.dumps({"flyteAdmin": text}), received_at=LATER)
+
+
+class TestTopics:
+    """With an allow-list only what SNS delivered from these topics is read."""
+
+    def test_notification_of_an_allowed_topic_is_taken(self):
+        """The envelope that SNS writes says which topic it came from."""
+        text = sns_body(raw_body(REQUESTS["node"]))
+
+        event = decode(text, received_at=LATER, topics={"arn:aws:sns:::other", TOPIC})
+
+        assert event == decode(text, received_at=LATER)
+
+    @pytest.mark.parametrize("topics", [["arn:aws:sns:::other"], {"arn:aws:sns:::other"}])
+    def test_notification_of_another_topic_is_refused(self, topics):
+        """It may well be an event, but nobody vouches for it."""
+        with pytest.raises(ForeignTopicError, match="flyte"):
+            decode(sns_body(raw_body(REQUESTS["node"])), received_at=LATER, topics=topics)
+
+    @pytest.mark.parametrize("topic", [None, 7, "", [TOPIC], {"a": TOPIC}, TOPIC + " ", TOPIC[:-1]])
+    def test_topic_is_compared_as_a_whole(self, topic):
+        """Neither a part of its name nor anything that holds it will do."""
+        envelope = json.loads(sns_body(raw_body(REQUESTS["node"]))) | {"TopicArn": topic}
+
+        with pytest.raises(ForeignTopicError):
+            decode(json.dumps(envelope), received_at=LATER, topics={TOPIC})
+
+    @pytest.mark.parametrize("topic", [{}, {"TopicArn": TOPIC}])
+    def test_event_without_an_envelope_is_refused(self, topic):
+        """Raw delivery, or somebody who wrote to the queue: it cannot be told apart."""
+        answer = json.loads(answer_body(execution_answer())) | topic
+        bodies = [raw_body(REQUESTS["node"]), data_of("node", "v2").decode(), json.dumps(answer)]
+
+        for text in bodies:
+            with pytest.raises(ForeignTopicError, match="raw delivery"):
+                decode(text, received_at=LATER, topics={TOPIC})
+
+    def test_topic_is_looked_at_before_the_content(self):
+        """What is not trusted is not parsed any further."""
+        with pytest.raises(ForeignTopicError):
+            decode(sns_body("no event at all"), received_at=LATER, topics={"arn:aws:sns:::other"})
