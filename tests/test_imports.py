@@ -41,6 +41,10 @@ MAY_IMPORT = {
     "signals": WORDS,
     "scope": {"entities", "errors"},
     "durable": {"errors"},
+    # What watches: it is told by the daemon, and knows none of the rooms it tells of.
+    "health": set(),
+    "metrics": {"events"},
+    "web": {"errors", "health", "metrics"},
     # The pure middle: each knows only what comes before it.
     "events": {"entities", "errors"},
     "facts": {"entities"},
