@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA = "1.2"
+SCHEMA = "1.3"
 """`major.minor`: programs of one major version can share a store."""
 
 metadata = MetaData(
@@ -69,6 +69,9 @@ execution = Table(
     Column("pipeline", Text),
     Column("name_source", Text),
     Column("waits_for", Text),  # why it was put off; a note for people
+    # How many builds in a row ended without a word: what they all died of, perhaps.
+    Column("lost", Integer, nullable=False, server_default="0"),
+    Column("archived_at", BigInteger),  # since when its events are gone; it is built no more
 )
 Index(
     None,
@@ -116,6 +119,10 @@ delivery = Table(
     Column("error_at", BigInteger),
     Column("rejections", Text),  # a JSON list; NULL when nothing was refused
     Column("settled_at", BigInteger),
+    # Of the execution, to take the newest of a pipeline first; NULL where not known.
+    Column("pipeline", Key),
+    Column("started_at", BigInteger),
+    Column("lost", Integer, nullable=False, server_default="0"),  # as of an execution
     CheckConstraint("state IN ('due', 'held', 'delivered', 'given_up')", name="state"),
 )
 Index(
@@ -124,6 +131,23 @@ Index(
     delivery.c.due_at,
     sqlite_where=delivery.c.due_at.is_not(None),
     postgresql_where=delivery.c.due_at.is_not(None),
+)
+Index(
+    None,
+    delivery.c.target,
+    delivery.c.pipeline,
+    delivery.c.started_at,
+    sqlite_where=delivery.c.due_at.is_not(None),
+    postgresql_where=delivery.c.due_at.is_not(None),
+)
+
+pause = Table(
+    "pause",
+    metadata,
+    Column("target", Key, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
 )
 
 location = Table(
@@ -227,11 +251,12 @@ quarantine = Table(
     "quarantine",
     metadata,
     Column("id", Key, primary_key=True),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # empty where there was no room to keep it
     Column("reason", Text, nullable=False),
     Column("message_id", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("count", BigInteger, nullable=False),
     Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False),
+    Column("size", BigInteger),  # bytes of the body as it came; NULL where the body tells
 )
