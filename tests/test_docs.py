@@ -40,9 +40,10 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {name: ROOT / "docs" / "targets" / f"{name}.md" for name in TARGETS.own}
 DOCUMENTS = [
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/constructs.md", "docs/decisions.md",
-    *(str(page.relative_to(ROOT)) for page in PAGES.values()),
-]  # fmt: skip
+    str(document.relative_to(ROOT))
+    for folder in ("", "docs", "docs/targets", "deploy")
+    for document in sorted((ROOT / folder).glob("*.md"))
+]
 
 CLASSES: dict[str, type[Configurable]] = {cls.__name__: cls for cls in FlyteLineage().all_classes()}
 OPTIONS = {
@@ -216,7 +217,7 @@ class TestExamples:
 class TestNames:
     """What a document names is there."""
 
-    @pytest.mark.parametrize("name", ["README.md", *(f"docs/targets/{name}.md" for name in PAGES)])
+    @pytest.mark.parametrize("name", DOCUMENTS)
     def test_defaults(self, name: str) -> None:
         """Each option of a table has the default that is stated."""
         text = (ROOT / name).read_text(encoding="utf-8")
@@ -228,6 +229,19 @@ class TestNames:
                 if option.endswith(".log_level"):
                     value = trait.default_value_repr().strip("'")
                 assert value == stated, option
+
+    def test_no_option_is_in_two_tables(self) -> None:
+        """What is said twice is soon said in two ways."""
+        texts = [(ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS]
+        told = [
+            option
+            for text in texts
+            if "| option |" in text
+            for cells in rows("option", text)
+            for option in re.findall(r"`([\w.]+)`", cells[0])
+        ]
+
+        assert {option for option in told if told.count(option) > 1} == set()
 
     @pytest.mark.parametrize("name", DOCUMENTS)
     def test_options(self, name: str) -> None:
