@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "web": {"errors", "health", "metrics"},
     # The pure middle: each knows only what comes before it.
     "events": {"entities", "errors"},
+    "suspects": {"errors", "events"},
     "facts": {"entities"},
     "fold": {"entities", "events", "facts"},
     "flyte_types": {"entities", "errors"},

@@ -35,12 +35,26 @@ class Message:
     receive_count: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much a source still holds, as far as it knows: queues only estimate.
+
+    Attributes:
+        visible: Messages that could be received now.
+        in_flight: Messages that were received, by anybody, and are not deleted.
+    """
+
+    visible: int
+    in_flight: int
+
+
 class Source(LoggingConfigurable):
     """Hands out messages until they are deleted.
 
-    Must implement `receive` and `delete`; may implement `check`, `close` and
-    `exhausted`. All methods may be called by several threads at once. Constructing a
-    source must not connect to anything.
+    Must implement `receive` and `delete`; may implement `check`, `close`, `exhausted`
+    and `backlog`, and where messages are hidden for a time only, `visibility_seconds`
+    together with `hide`. All methods may be called by several threads at once.
+    Constructing a source must not connect to anything.
     """
 
     parallel: ClassVar[bool] = False
@@ -67,6 +81,31 @@ class Source(LoggingConfigurable):
             ConfigError: It can never work as configured: no right to delete.
             SourceError: Some or all were not deleted.
         """
+
+    def hide(self, messages: Sequence[Message], seconds: float) -> None:
+        """Keep messages that are in hand to ourselves for so long from now on.
+
+        Safe to repeat. 0 gives them back: they come again at once. A source that hides
+        nothing has nothing to do.
+
+        Raises:
+            ConfigError: There is no right to do so.
+            SourceError: Some or all may come again earlier; that loses nothing.
+        """
+
+    @property
+    def visibility_seconds(self) -> float | None:
+        """For how long a received message is hidden; `None`: until it is deleted."""
+        return None
+
+    def backlog(self) -> Backlog | None:
+        """Ask how much there still is; `None` where nobody knows.
+
+        Raises:
+            ConfigError: There is no right to ask.
+            SourceError: It does not answer now.
+        """
+        return None
 
     @property
     def exhausted(self) -> bool:
