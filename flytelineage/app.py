@@ -90,6 +90,17 @@ class FlyteLineage(StrictApplication):
         """,
     ).tag(config=True)
 
+    topics = List(
+        Unicode(),
+        help="""
+        ARNs of the SNS topics whose events are taken. Name FlyteAdmin's topic, so that nothing
+        else that reaches the queue becomes lineage: a message of another topic, or without an
+        SNS envelope, goes to quarantine. Needs raw delivery to be off. Empty takes all.
+
+        Example: c.FlyteLineage.topics = ["arn:aws:sns:eu-central-1:123456789012:flyte-events"]
+        """,
+    ).tag(config=True)
+
     # The name hides a class method of traitlets, which nothing here needs.
     instance = Unicode(  # type: ignore[assignment]
         "",
@@ -217,6 +228,17 @@ class FlyteLineage(StrictApplication):
         """,
     ).tag(config=True)
 
+    log_json = Bool(
+        False,
+        help="""
+        Log objects of JSON, one a line, for whatever collects logs: time, level, logger,
+        message and thread, and where a message has them execution, target, node, attempt,
+        seconds, action, message_id and exception. `log_format` then has no effect.
+
+        Example: c.FlyteLineage.log_json = True
+        """,
+    ).tag(config=True)
+
     generate_config = Bool(
         False,
         help="""
@@ -256,6 +278,13 @@ class FlyteLineage(StrictApplication):
         ),
     }
     subcommands = {name: (entry.path, entry.summary) for name, entry in COMMANDS.items()}
+
+    @validate("topics")
+    def _check_topics(self, proposal: Mapping[str, Any]) -> list[str]:
+        for topic in proposal["value"]:
+            if not re.fullmatch(r"arn:aws[\w-]*:sns:[\w-]+:\d{12}:[\w-]{1,256}", topic):
+                raise TraitError(f"FlyteLineage.topics: {topic!r} is no ARN of a standard topic")
+        return list(proposal["value"])
 
     @validate("instance")
     def _check_instance(self, proposal: Mapping[str, Any]) -> str:

@@ -115,6 +115,23 @@ def _without_user(found: re.Match[str]) -> str:
     return f"{found['scheme']}://{MASK}@"
 
 
+def escaped(text: str, *, keep: str = "") -> str:
+    r"""Foreign text that does nothing to a terminal: `\x1b[2J` instead of a cleared screen.
+
+    Line ends, what turns the direction of writing and halves of characters are spelled
+    out, too: a name must not forge a line, nor show as another one, nor stop the output.
+
+    Args:
+        text: Whatever came from outside.
+        keep: What passes although it is not visible.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 class Secret(TraitType[Any, Any]):
     """A secret: a value, `env:NAME` or `file:/path`; `None` where there is none."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from traitlets.config import LoggingConfigurable
 
 from flytelineage.errors import ConfigError
-from flytelineage.options import redact
+from flytelineage.options import escaped, redact
 
 if TYPE_CHECKING:
     from flytelineage.daemon import Daemon
@@ -108,6 +108,7 @@ class Program(Protocol):
     include: Any
     exclude: Any
     targets: Any
+    topics: Any
     problems: list[str]
 
     @property
@@ -228,8 +229,21 @@ class Command(LoggingConfigurable):
 
 
 def say(text: str = "", *, to_stderr: bool = False) -> None:
-    """Print a result, on stdout unless lineage itself goes there."""
-    print(redact(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+    """Print a result, on stdout unless lineage itself goes there.
+
+    It may hold what a stranger wrote: no terminal obeys it.
+    """
+    shown = escaped(redact(text), keep="\n\t")
+    print(shown, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def hand_out(body: str) -> None:
+    """Print a message's body as it came; on a terminal, as `say` would."""
+    if sys.stdout.isatty():
+        say(body)
+    else:
+        # Halves of characters have no bytes.
+        sys.stdout.write(redact(body).encode(errors="backslashreplace").decode() + "\n")
 
 
 def execution_id(text: str, instance: str) -> ExecutionId:
@@ -249,9 +263,10 @@ def execution_id(text: str, instance: str) -> ExecutionId:
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
-    """Columns as wide as their widest cell; the last one as it is."""
+    """Columns as wide as their widest cell; the last one as it is, a line each."""
     if not rows:
         return ""
+    rows = [[escaped(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join(
         indent

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from traitlets import Bool, Integer
 
-from flytelineage.commands import Command, Program, say, table
+from flytelineage.commands import Command, Program, hand_out, say, table
 from flytelineage.errors import ConfigError, DecodeError
 from flytelineage.events import decode
 
@@ -24,7 +24,8 @@ class Quarantine(Command):
 
     `list` prints each with its id, `show` the body of one, byte by byte as it came, and
     `replay` reads one or all again, which helps after an upgrade: what can be read now
-    is recorded and leaves quarantine. The first digits of an id will do.
+    is recorded and leaves quarantine. What came from a topic that is not in
+    `FlyteLineage.topics` stays until it is. The first digits of an id will do.
     """
 
     usage = "list | show ID | replay ID | replay --all"
@@ -66,7 +67,7 @@ class Quarantine(Command):
                 self.none(rest)
                 return self._list(store)
             if action == "show":
-                say(store.quarantine_body(_id(store, self.one(rest))))
+                hand_out(store.quarantine_body(_id(store, self.one(rest))))
                 return 0
             return self._replay(store, program, rest)
 
@@ -95,16 +96,20 @@ class Quarantine(Command):
             ids = [one.id for one in store.quarantined(_ALL)]
         else:
             ids = [_id(store, self.one(rest))]
-        released = sum(_released(store, one, program.instance) for one in ids)
+        released = sum(_released(store, one, program) for one in ids)
         say(f"Recorded {released} of {len(ids)}; {len(ids) - released} can still not be read")
         return 0 if released == len(ids) else 1
 
 
-def _released(store: Store, id: str, instance: str) -> bool:
+def _released(store: Store, id: str, program: Program) -> bool:
     """Record a message of quarantine and let it go, if it can be read now."""
     try:
         event = decode(
-            store.quarantine_body(id), received_at=datetime.now(timezone.utc), instance=instance
+            store.quarantine_body(id),
+            received_at=datetime.now(timezone.utc),
+            instance=program.instance,
+            # Else a replay of everything would let in what the allow-list kept out.
+            topics=program.topics,
         )
     except DecodeError as exc:
         say(f"{id[:12]}  {exc}")

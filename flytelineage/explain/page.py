@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import NamedTuple
 
+from flytelineage.options import escaped
+
 WIDTH = 100
 """Columns; what must be copied whole, such as a URI, may be longer."""
 
@@ -75,9 +77,7 @@ def safe(text: str) -> str:
     """A text without anything but visible characters and spaces, and not endless."""
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}... ({len(text)} characters in all)"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped(text)
 
 
 def labelled(label: str, lines: Iterable[Line], empty: str = "nothing") -> list[Line]:

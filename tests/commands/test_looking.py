@@ -19,6 +19,7 @@ from flytelineage.targets import Rejection, Target
 from flytelineage.testing.simulator import Stream
 from tests.commands.conftest import KEPT, Write
 from tests.conftest import Ended, Run
+from tests.factories import TOPIC
 
 
 class Catalogue(Target):
@@ -166,6 +167,21 @@ class TestQuarantine:
         )
         assert "Quarantine is empty" in run("quarantine", *KEPT).out
         assert json.loads(run("status", "--json", *KEPT).out)["executions"]["collecting"] == 1
+
+    def test_replay_of_what_a_stranger_sent(
+        self, run: Run, stream: Stream, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It stays out while its topic is not in the allow-list, whatever is replayed."""
+        with monkeypatch.context() as older:
+            older.setattr("flytelineage.events._CLOCK_SKEW", -(stream_age() * 10))
+            run("replay", write(stream.bodies("raw")), *KEPT)
+        count = len(stream.bodies("raw"))
+
+        ended = run("quarantine", "replay", "--all", *KEPT, f"--FlyteLineage.topics={TOPIC}")
+
+        assert ended.code == 1
+        assert f"Recorded 0 of {count}" in ended.out
+        assert "not in the allow-list" in ended.out
 
     @pytest.mark.parametrize(
         ("words", "message"),
