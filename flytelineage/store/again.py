@@ -14,7 +14,7 @@ from flytelineage.entities import ExecutionId
 from flytelineage.store import deliveries
 from flytelineage.store.database import Database, chunks, to_us
 from flytelineage.store.keys import execution_key
-from flytelineage.store.schema import delivery, lineage
+from flytelineage.store.schema import delivery, execution, lineage
 
 HISTORY = 1000
 """Deliveries that are made for a new target in one transaction."""
@@ -116,8 +116,15 @@ def _untold(connection: Connection, target: str, wanted: Wanted) -> Sequence[Any
     """Lineages of which a target has no delivery."""
     told = and_(delivery.c.execution == lineage.c.execution, delivery.c.target == target)
     query = (
-        select(lineage.c.execution, lineage.c.revision, lineage.c.digest)
+        select(
+            lineage.c.execution,
+            lineage.c.revision,
+            lineage.c.digest,
+            lineage.c.started_at,
+            execution.c.pipeline,
+        )
         .outerjoin_from(lineage, delivery, told)
+        .outerjoin(execution, execution.c.key == lineage.c.execution)
         .where(delivery.c.execution.is_(None), *wanted.built())
         .order_by(lineage.c.execution)
     )

@@ -47,6 +47,7 @@ class Builds:
                         lease_token=token,
                         lease_until=now + seconds(lease_seconds),
                         attempts=execution.c.attempts + 1,
+                        lost=deliveries.lost(execution),
                     )
                 )
             return [_lease(row, token, now) for row in rows]
@@ -138,10 +139,12 @@ class Builds:
         row = self._lock_all(connection, lease, wakes)
         wake(connection, wakes, now)
         self._registry.wait(connection, key, found)
-        _release(connection, lease, **_after(row, lease, built, again=again, now=now))
+        after = _after(row, lease, built, again=again, now=now)
+        _release(connection, lease, **after)
         stored["built_at"] = now
         connection.execute(self._upsert_lineage(), stored)
-        deliveries.enqueue(self._database, connection, stored, targets, held=held, now=now)
+        of = {**stored, "pipeline": after["pipeline"]}
+        deliveries.enqueue(self._database, connection, of, targets, held=held, now=now)
         return True
 
     def _lock_all(self, connection: Connection, lease: BuildLease, others: Iterable[str]) -> Any:
@@ -224,6 +227,7 @@ def _lease(row: Any, token: str, now: int) -> BuildLease:
         claimed_at=from_us(now),
         attempts=row.attempts + 1,
         first=row.built_revision == 0,
+        lost=0 if row.lease_token is None else row.lost + 1,
     )
 
 

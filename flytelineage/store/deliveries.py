@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +16,9 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from flytelineage.entities import Lineage
-from flytelineage.store.database import Database, chunks, seconds
-from flytelineage.store.keys import execution_id, execution_key, scrubbed
-from flytelineage.store.schema import delivery, lineage
+from flytelineage.store.database import Database, chunks, from_us, maybe_from_us, seconds
+from flytelineage.store.keys import execution_id, execution_key, scrubbed, short
+from flytelineage.store.schema import delivery, execution, lineage
 from flytelineage.store.values import DeliveryLease
 
 log = logging.getLogger(__name__)
@@ -33,19 +34,19 @@ class Deliveries:
         self._database = database
 
     def claim(self, target: str, limit: int, *, lease_seconds: float) -> list[DeliveryLease]:
-        """Lease the deliveries that have been due the longest."""
+        """Lease the deliveries that have been due the longest; see `_chosen`."""
         token = uuid.uuid4().hex
 
-        def take(connection: Connection) -> list[tuple[Any, str]]:
+        def take(connection: Connection) -> tuple[int, list[tuple[Any, Any]]]:
             now = self._database.now(connection)
-            rows = connection.execute(_claimable(target, now, limit)).all()
+            rows = _chosen(connection, target, now, limit)
             _take(connection, target, rows, token, now + seconds(lease_seconds))
-            bodies = _bodies(connection, [row.execution for row in rows])
-            return [(row, bodies[row.execution]) for row in rows]
+            contents = _contents(connection, [row.execution for row in rows])
+            return now, [(row, contents[row.execution]) for row in rows]
 
-        claimed = self._database.write(take)
+        now, claimed = self._database.write(take)
         # Parsing takes a while, and SQLite lets nobody else write meanwhile.
-        leases = [self._lease(row, token, body) for row, body in claimed]
+        leases = [self._lease(row, token, content, now) for row, content in claimed]
         return [lease for lease in leases if lease is not None]
 
     def hold(self) -> int:
@@ -76,10 +77,10 @@ class Deliveries:
 
         return self._database.write(give_back)
 
-    def _lease(self, row: Any, token: str, body: str) -> DeliveryLease | None:
+    def _lease(self, row: Any, token: str, content: Any, now: int) -> DeliveryLease | None:
         """The lease of a claimed row; `None` when its lineage cannot be read."""
         try:
-            content = Lineage.model_validate_json(body)
+            told = Lineage.model_validate_json(content.body)
         except ValidationError:
             # A newer release wrote it before this one was put back: this one's own
             # build of the execution replaces it.
@@ -91,9 +92,13 @@ class Deliveries:
             target=row.target,
             revision=row.revision,
             token=token,
-            lineage=content,
+            lineage=told,
             attempts=row.attempts + 1,
             takeover=row.lease_token is not None or row.telling,
+            lost=0 if row.lease_token is None else row.lost + 1,
+            terminal_at=maybe_from_us(content.terminal_at),
+            claimed_at=from_us(now),
+            first=row.settled_at is None,
         )
 
 
@@ -106,13 +111,18 @@ def enqueue(
     held: bool,
     now: int,
 ) -> None:
-    """Make a delivery of a lineage row due at each target, unless it told just that."""
+    """Make a delivery of a lineage row due at each target, unless it told just that.
+
+    The row says also of which `pipeline` it is, as an execution's row writes it.
+    """
+    pipeline = short(of["pipeline"]) if of["pipeline"] else None
     rows = [
         {
             "execution": of["execution"], "target": target, "revision": of["revision"],
             "digest": of["digest"], "state": "held" if held else "due", "wanted": 1,
             "claimed": 0, "wanted_at": now, "forced": 0, "telling": False,
-            "due_at": None if held else now, "attempts": 0,
+            "due_at": None if held else now, "attempts": 0, "pipeline": pipeline,
+            "started_at": of["started_at"],
         }
         for target in sorted(set(targets))
     ]  # fmt: skip
@@ -142,6 +152,8 @@ def _upsert(database: Database) -> Any:
             "wanted_at": case((and_(settled, ~told), new.wanted_at), else_=old.wanted_at),
             "due_at": due_at,
             "attempts": case((and_(settled, ~told), 0), else_=old.attempts),
+            "pipeline": new.pipeline,
+            "started_at": new.started_at,
         },
     )
 
@@ -242,7 +254,32 @@ _FORCE = (
 )
 
 
-def _claimable(target: str, now: int, limit: int) -> Any:
+def _chosen(connection: Connection, target: str, now: int, limit: int) -> list[Any]:
+    """Lock the deliveries that are due the longest; of each pipeline its newest instead.
+
+    So a backlog tells only the newest edges of a pipeline: the older executions then find
+    that a newer one told them, and tell no more than their runs.
+    """
+    due = _claimable(target, now)
+    oldest = due.order_by(delivery.c.due_at, delivery.c.execution).limit(limit)
+    rows = connection.execute(oldest).all()
+    shares = Counter(row.pipeline for row in rows if row.pipeline is not None)
+    newest = {
+        pipeline: iter(connection.execute(_newest(due, pipeline).limit(share)).all())
+        for pipeline, share in shares.items()
+    }
+    # What is locked already is not skipped: there are at least as many of each pipeline.
+    return [row if row.pipeline is None else next(newest[row.pipeline]) for row in rows]
+
+
+def _newest(due: Any, pipeline: str) -> Any:
+    """Those of one pipeline, in the order in which watermarks let them win."""
+    return due.where(delivery.c.pipeline == pipeline).order_by(
+        delivery.c.started_at.desc(), delivery.c.execution.desc()
+    )
+
+
+def _claimable(target: str, now: int) -> Any:
     return (
         select(delivery)
         .where(
@@ -250,8 +287,6 @@ def _claimable(target: str, now: int, limit: int) -> Any:
             delivery.c.due_at <= now,
             or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= now),
         )
-        .order_by(delivery.c.due_at, delivery.c.execution)
-        .limit(limit)
         .with_for_update(skip_locked=True)
     )
 
@@ -266,18 +301,25 @@ def _take(connection: Connection, target: str, rows: Sequence[Any], token: str, 
                 lease_until=until,
                 claimed=delivery.c.wanted,
                 attempts=delivery.c.attempts + 1,
+                lost=lost(delivery),
             )
         )
 
 
-def _bodies(connection: Connection, keys: Sequence[str]) -> dict[str, str]:
+def lost(table: Any) -> Any:
+    """What a claim leaves in `lost`: a lease that is there still never came back."""
+    return case((table.c.lease_token.is_not(None), table.c.lost + 1), else_=0)
+
+
+def _contents(connection: Connection, keys: Sequence[str]) -> dict[str, Any]:
     """The lineages of deliveries that are locked, so of the same revision."""
+    content = select(lineage.c.execution, lineage.c.body, execution.c.terminal_at).join_from(
+        lineage, execution, execution.c.key == lineage.c.execution, isouter=True
+    )
     return {
-        row.execution: row.body
+        row.execution: row
         for some in chunks(keys)
-        for row in connection.execute(
-            select(lineage.c.execution, lineage.c.body).where(lineage.c.execution.in_(some))
-        )
+        for row in connection.execute(content.where(lineage.c.execution.in_(some)))
     }
 
 

@@ -57,6 +57,8 @@ class BuildLease:
         claimed_at: Now, by the store's clock.
         attempts: Builds begun since the last finished one, this one included.
         first: It was never built before.
+        lost: How many claims in a row ended without a word: their processes died, or took
+            longer than their leases.
     """
 
     execution: ExecutionId
@@ -70,6 +72,7 @@ class BuildLease:
     claimed_at: datetime
     attempts: int
     first: bool = False
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,10 @@ class DeliveryLease:
         revision: That of `lineage`.
         attempts: Counted claims since the last settled one, this one included.
         takeover: An earlier claim may have told something and never said what.
+        claimed_at: Now, by the store's clock.
+        terminal_at: When the terminal event was recorded, by the same clock.
+        first: It was never settled before.
+        lost: As for `BuildLease`.
     """
 
     execution: ExecutionId
@@ -151,6 +158,10 @@ class DeliveryLease:
     lineage: Lineage
     attempts: int
     takeover: bool
+    claimed_at: datetime
+    terminal_at: datetime | None = None
+    first: bool = False
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
