@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, select
@@ -47,11 +48,16 @@ class Waits:
     running: bool = False
 
 
+class _SomeAreKnownError(Exception):
+    """Not all events of a group are new; nothing of it is stored."""
+
+
 class Intake:
     """Stores events once each, and marks their executions due."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._looks = False
         self._insert = _insert_events(database)
         self._touch = _upsert_execution(database)
         self._quarantine = _upsert_quarantine(database)
@@ -59,9 +65,7 @@ class Intake:
     def record(self, events: Sequence[Event], refused: Sequence[Refused], waits: Waits) -> int:
         """Store a group in one transaction; one that is refused is taken apart."""
         try:
-            return self._database.write(
-                lambda connection: self._record(connection, events, refused, waits)
-            )
+            return self._write(events, refused, waits)
         except RefusedByStoreError as error:
             if len(events) > 1:
                 half = len(events) // 2
@@ -138,15 +142,32 @@ class Intake:
 
         return self._database.write(forget)
 
+    def _write(self, events: Sequence[Event], refused: Sequence[Refused], waits: Waits) -> int:
+        """Store a group in the hope that all of it is new, which saves a look.
+
+        Duplicates come in swarms: after one, groups are looked at first, until one is new.
+        """
+
+        def work(connection: Connection, *, looks: bool) -> int:
+            return self._record(connection, events, refused, waits, looks=looks)
+
+        try:
+            return self._database.write(partial(work, looks=self._looks))
+        except _SomeAreKnownError:
+            self._looks = True
+            return self._database.write(partial(work, looks=True))
+
     def _record(
         self,
         connection: Connection,
         events: Sequence[Event],
         refused: Sequence[Refused],
         waits: Waits,
+        *,
+        looks: bool,
     ) -> int:
         now = self._database.now(connection)
-        new = self._store(connection, events, now)
+        new = self._store(connection, events, now, looks=looks)
         if new:
             connection.execute(self._touch, _executions(new, now, waits))
         if refused:
@@ -154,26 +175,31 @@ class Intake:
         return len(new)
 
     def _store(
-        self, connection: Connection, events: Sequence[Event], now: int
+        self, connection: Connection, events: Sequence[Event], now: int, *, looks: bool
     ) -> list[dict[str, Any]]:
         """Insert the rows that are new, and say which.
 
         Raises:
             Raced: Another replica stored one of them in between; now it is known.
+            _SomeAreKnownError: The same, or one was known; it only `looks` when it is told to.
         """
         by_hash = {one.hash: one for one in events}
-        hashes = sorted(by_hash)
-        known = {
+        known = self._known(connection, by_hash) if looks else set()
+        new = [_event_row(by_hash[hash], now) for hash in sorted(by_hash) if hash not in known]
+        if new:
+            inserted = connection.execute(self._insert, new)
+            if inserted.rowcount != len(new):
+                raise Raced if looks else _SomeAreKnownError
+        if looks and not known:
+            self._looks = False
+        return new
+
+    def _known(self, connection: Connection, hashes: Iterable[bytes]) -> set[bytes]:
+        return {
             bytes(hash)
             for some in chunks(hashes)
             for hash in connection.scalars(_KNOWN, {"hashes": some})
         }
-        new = [_event_row(by_hash[hash], now) for hash in hashes if hash not in known]
-        if new:
-            inserted = connection.execute(self._insert, new)
-            if inserted.rowcount != len(new):
-                raise Raced
-        return new
 
     def _page(self, key: str, last: int) -> Sequence[Any]:
         values = {"of": key, "last": last}

@@ -51,6 +51,17 @@ def test_an_event_seen_twice_is_stored_once(store: Store) -> None:
     assert len(list(store.events(execution()))) == 2
 
 
+def test_duplicates_among_what_is_new_are_told_apart(store: Store) -> None:
+    """Also where most is new, again and again, in groups with and without duplicates."""
+    first, second, third = event(), event(), event()
+    groups = [[first], [first, second], [second, third], [event()], [third, event()], []]
+
+    counts = [store.record(group) for group in groups]
+
+    assert counts == [1, 1, 1, 1, 1, 0]
+    assert len(list(store.events(execution()))) == 5
+
+
 def test_a_duplicate_does_not_raise_the_revision(store: Store, clock: Clock) -> None:
     """What is known already does not lead to another build."""
     one = event(terminal=True)
