@@ -32,7 +32,7 @@ Layer = tuple[Config, str]
 class StrictApplication(Application):
     """Reads a command line and a configuration file, and refuses what makes no sense.
 
-    Must have the traits `config_file` and `generate_config`. Must implement
+    Must have the traits `config_file`, `generate_config` and `log_json`. Must implement
     `load_command`, `all_classes` and `used_classes`. Aliases and flags carry their help:
     `name: (Class.trait, help)` and `name: ({Class: {trait: value}}, help)`.
 
@@ -43,6 +43,7 @@ class StrictApplication(Application):
 
     config_file: Any
     generate_config: Any
+    log_json: Any
     log_level: Any
 
     def __init__(self, **kwargs: Any) -> None:
@@ -204,7 +205,11 @@ class StrictApplication(Application):
         return logging.getLogger(LOGGER)
 
     def _configure_logging(self) -> None:
-        set_up(self.log_level, self.log_format, self.log_datefmt)
+        set_up(self.log_level, self.log_format, self.log_datefmt, as_json=self.log_json)
+
+    @observe("log_json")
+    def _log_json_changed(self, _: Any) -> None:
+        self._configure_logging()
 
     def _classes_with_config_traits(
         self, classes: Sequence[type[Configurable]] | None = None

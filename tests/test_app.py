@@ -188,6 +188,15 @@ class TestOptions:
         assert (app.aws_region, app.targets, app.emit) == ("us-east-1", ["file"], True)
         assert app.log_level == logging.INFO
 
+    def test_log_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Whatever collects logs gets objects, from the first line on."""
+        FlyteLineage(log_json=True).log.warning("One of %d", 2)
+        FlyteLineage(log_json=False).log.warning("Two of %d", 2)
+
+        first, second = capsys.readouterr().err.splitlines()
+        assert json.loads(first)["message"] == "One of 2"
+        assert second.endswith("WARNING Two of 2")
+
     def test_file_and_command_line(self, run: Run, tmp_path: Path) -> None:
         """The command line wins, option by option."""
         (tmp_path / "flytelineage_config.py").write_text(
