@@ -10,12 +10,15 @@ FROM python:${PYTHON_VERSION}-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/flytelineage
 WORKDIR /src
-# Requirements first: they change seldom, so this layer is usually cached.
-COPY requirements.txt ./
-RUN /opt/flytelineage/bin/pip install -r requirements.txt
+# Requirements first: they change seldom, so this layer is usually cached. Each file is
+# held against its hash, and nothing is installed that is not on the list: not even what
+# builds the package.
+COPY requirements.hashes.txt ./
+RUN /opt/flytelineage/bin/pip install --require-hashes --no-deps -r requirements.hashes.txt
 COPY setup.py pyproject.toml LICENSE ./
 COPY flytelineage ./flytelineage
-RUN /opt/flytelineage/bin/pip install --no-deps .
+RUN /opt/flytelineage/bin/pip install --no-deps --no-build-isolation . \
+    && /opt/flytelineage/bin/pip check
 
 
 FROM python:${PYTHON_VERSION}-slim
@@ -38,7 +41,8 @@ ENV PATH=/opt/flytelineage/bin:$PATH \
     HOME=/var/lib/flytelineage \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    DATAHUB_TELEMETRY_ENABLED=false
+    DATAHUB_TELEMETRY_ENABLED=false \
+    FLYTELINEAGE_HTTP_HOST=0.0.0.0
 
 # The working directory: flytelineage_config.py is looked for here, the SQLite store
 # and lineage.jsonl are written here.
@@ -46,7 +50,16 @@ WORKDIR /var/lib/flytelineage
 VOLUME /var/lib/flytelineage
 USER 10001:10001
 
-# No HEALTHCHECK: orchestrators restart a container whose process ends, and the
-# process ends whenever it cannot go on by itself.
+# Health, metrics and the status page. Inside of a container loopback is nobody else's,
+# so there it listens on all addresses; publish the port to those who may look.
+EXPOSE 8917
+
+# For plain Docker and Compose: `docker inspect` then shows the reasons that /livez gives.
+# Orchestrators ask by probes of their own. Without a port: docker run --no-healthcheck.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=5m --retries=3 \
+    CMD ["python", "-c", "from http.client import HTTPConnection as C; c = C('127.0.0.1', 8917, timeout=4); c.request('GET', '/livez'); r = c.getresponse(); print(r.read().decode()); raise SystemExit(r.status != 200)"]
+
+# The program is process 1 and takes signals itself: it starts no process that it does
+# not wait for, so nothing has to be reaped.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["flytelineage"]

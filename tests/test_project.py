@@ -55,6 +55,17 @@ def pins(name: str, python: str) -> dict[str, str]:
     }
 
 
+def hashed() -> dict[str, list[str]]:
+    """The requirements of the image, each with the hashes of its files."""
+    joined = text("requirements.hashes.txt").replace(" \\\n", "")
+    found: dict[str, list[str]] = {}
+    for line in joined.splitlines():
+        if not line.startswith("#"):
+            requirement, *hashes = line.split(" --hash=")
+            found[requirement.strip()] = [one.strip() for one in hashes]
+    return found
+
+
 class TestRequirements:
     """The extras of setup.py and the pinned files are one set."""
 
@@ -91,6 +102,23 @@ class TestRequirements:
         lines = [line for line in text(name).splitlines() if not line.startswith(("#", "-r "))]
 
         assert [line for line in lines if not re.match(r"[a-z0-9-]+==[\w.]+( ; .+)?$", line)] == []
+
+    def test_image_gets_what_is_tested(self) -> None:
+        """Its requirements are those of requirements.txt, and setuptools, which builds it."""
+        tested = [line for line in text("requirements.txt").splitlines() if line[0] != "#"]
+
+        (builder,) = set(hashed()) - set(tested)
+
+        assert sorted(hashed()) == sorted([*tested, builder])
+        assert Requirement(builder).name == "setuptools"
+
+    def test_image_gets_no_file_that_nobody_saw(self) -> None:
+        """Each requirement of the image has hashes, and no address."""
+        assert all(hashed().values())
+        assert all(
+            re.fullmatch(r"sha256:[0-9a-f]{64}", one) for some in hashed().values() for one in some
+        )
+        assert "://" not in text("requirements.hashes.txt")
 
     @pytest.mark.parametrize("python", PYTHONS)
     def test_pins_accept_the_python_they_are_for(self, python: str) -> None:
@@ -255,6 +283,15 @@ class TestImage:
         }
 
         assert copied <= allowed
+
+    def test_installs_nothing_unseen(self) -> None:
+        """Every installation is held against hashes, or asks for nothing."""
+        installed = re.findall(r"pip install (.+?)(?: \\\n|\n)", text("Dockerfile"))
+
+        assert len(installed) == 2
+        assert all("--no-deps" in one for one in installed)
+        assert "--require-hashes" in installed[0]
+        assert "--no-build-isolation" in installed[1]
 
 
 def test_changelog_has_an_unreleased_section_on_top() -> None:
