@@ -13,6 +13,38 @@ from sqlalchemy.engine import URL
 from tests import postgres
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the tests in which processes and servers fail."""
+    group = parser.getgroup("faults", "processes and servers that fail")
+    group.addoption("--faults", action="store_true", help="also run tests that take long")
+    group.addoption(
+        "--fault-seed",
+        type=int,
+        default=0,
+        help="decides on orders of messages, moments of faults and the like; 0 by default",
+    )
+    group.addoption(
+        "--fault-rounds",
+        type=int,
+        default=1,
+        help="run each test with so many seeds, one after the other; 1 by default",
+    )
+    group.addoption(
+        "--fault-points",
+        default="",
+        help="where to be killed, e.g. 'recorded:3,half a line written'; at all places by default",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long, and say so."""
+    if config.getoption("--faults"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes long: make faults"))
+
+
 class Ended(NamedTuple):
     """How a run of the program ended."""
 

@@ -18,9 +18,10 @@ of any entity is accepted.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -46,12 +47,14 @@ class Request:
     Attributes:
         asynchronous: Only to be queued.
         waits_for_search: Each proposal asks for the search index to be written, too.
+        at: When it arrived, as `time.monotonic` tells it.
     """
 
     proposals: tuple[Key, ...]
     body_bytes: int
     asynchronous: bool
     waits_for_search: bool = False
+    at: float = field(default=0.0, compare=False)
 
 
 class GmsDouble(HttpDouble):
@@ -87,8 +90,9 @@ class GmsDouble(HttpDouble):
             waits = all(
                 _SYNC_INDEX.items() <= (each.get("headers") or {}).items() for each in proposals
             )
-            self.requests.append(Request(keys, len(body), batch["async"] == "true", waits))
-            fault = self._faults.popleft() if self._faults else self._objection(keys, body)
+            asynchronous = batch["async"] == "true"
+            self.requests.append(Request(keys, len(body), asynchronous, waits, at=time.monotonic()))
+            fault = self.next_fault() or self._objection(keys, body)
             if fault is None or fault.drop:
                 try:
                     self._store(proposals)

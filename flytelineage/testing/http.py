@@ -54,6 +54,7 @@ class HttpDouble:
         self.connections = 0
         self._refused: dict[str, int] = {}
         self._faults: deque[Fault] = deque()
+        self._lasting: Fault | None = None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         bound = type(handler.__name__, (handler,), {"double": self})
@@ -71,6 +72,19 @@ class HttpDouble:
     def script(self, *faults: Fault) -> None:
         """Let the next requests fail, one after the other."""
         self._faults.extend(faults)
+
+    def break_down(self, fault: Fault) -> None:
+        """Let all requests fail like this, once the script is over, until `mend`."""
+        self._lasting = fault
+
+    def mend(self) -> None:
+        """Answer again."""
+        self._faults.clear()
+        self._lasting = None
+
+    def next_fault(self) -> Fault | None:
+        """How the request that just arrived goes wrong."""
+        return self._faults.popleft() if self._faults else self._lasting
 
     def refuse(self, name: str, *, status: int = 400) -> None:
         """Refuse each request that names this."""

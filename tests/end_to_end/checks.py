@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -11,16 +11,29 @@ import pytest
 from tests.end_to_end.corpus import RUBBISH, Corpus
 from tests.end_to_end.deployment import Deployment
 
+MEMORY_BYTES = 300_000_000
+"""More than this no daemon may use with all targets on."""
+
 
 def check(deployment: Deployment, messages: Corpus, calm_state: dict[str, Any]) -> None:
     """Every message is stored once, and the catalogues do not show that something happened."""
-    assert deployment.drained()
-    hashes, bodies = deployment.stored()
-    assert Counter(hashes) == Counter(messages.hashes)
-    assert sorted(bodies) == sorted(RUBBISH)
+    check_store(deployment, messages)
     differing = differences(calm_state, deployment.told())
     if differing:
         pytest.fail(f"{len(differing)} differences\n" + "\n".join(differing[:40]), pytrace=False)
+
+
+def check_store(
+    deployment: Deployment, messages: Corpus, *, dead: int = 0, rubbish: Iterable[str] = RUBBISH
+) -> None:
+    """The queue is empty, every message is stored once; nothing was told before, no memory lost."""
+    assert deployment.drained()
+    assert deployment.dead.visible == dead
+    hashes, bodies = deployment.stored()
+    assert Counter(hashes) == Counter(messages.hashes)
+    assert sorted(bodies) == sorted(rubbish)
+    assert deployment.told_too_soon == set()
+    assert 0 < deployment.peak_bytes < MEMORY_BYTES
 
 
 def differences(calm: Any, found: Any) -> list[str]:

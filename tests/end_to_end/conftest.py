@@ -8,10 +8,30 @@ from typing import Any
 
 import pytest
 
+from flytelineage.testing import crash
 from flytelineage.testing.aws import LocalAws, local_aws
 from flytelineage.testing.simulator import S3Storage
 from tests.end_to_end.corpus import Corpus, corpus
 from tests.end_to_end.deployment import Deployment
+from tests.end_to_end.points import Point, pairs
+from tests.end_to_end.worker import INNER, WRITTEN
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests with a `seed` for each round, those with a `point` or a `pair` for each."""
+    first = metafunc.config.getoption("--fault-seed")
+    seeds = range(first, first + metafunc.config.getoption("--fault-rounds"))
+    given = [one for one in metafunc.config.getoption("--fault-points").split(",") if one]
+    if "pair" in metafunc.fixturenames:
+        shared = given or [*crash.STEPS, *WRITTEN]
+        found = [(seed, *pair) for seed in seeds for pair in pairs(shared, seed)]
+        ids = [f"{seed}-{one}-{another}" for seed, one, another in found]
+        metafunc.parametrize("pair", found, ids=ids)
+    if "point" in metafunc.fixturenames:
+        points = [Point(seed, one) for seed in seeds for one in given or [*crash.STEPS, *INNER]]
+        metafunc.parametrize("point", points, ids=str)
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", seeds)
 
 
 @pytest.fixture(scope="package")

@@ -44,10 +44,11 @@ class Corpus:
         """Every body once, in order."""
         return [body for bodies in self.executions for body in bodies] + list(RUBBISH)
 
-    def wild(self, seed: int, *, parts: int) -> list[list[str]]:
-        """All bodies, some of them twice, in any order, in so many parts.
+    def wild(self, seed: int, *, parts: int, copies: int = 1) -> list[list[str]]:
+        """All bodies, some of them once more, in any order, in so many parts.
 
         Each part brings executions of its own, so that there is work left when it comes.
+        With `copies` each body comes so often, and copies stand in any part.
         """
         numbers = random.Random(seed)
         places = [at % parts for at in range(len(self.executions))]
@@ -56,6 +57,8 @@ class Corpus:
         for place, bodies in zip(places, self.executions, strict=True):
             found[place] += bodies
             found[place] += numbers.sample(bodies, len(bodies) // 5)
+            for copy in bodies * (copies - 1):
+                numbers.choice(found).append(copy)
         for part in found:
             numbers.shuffle(part)
         return found

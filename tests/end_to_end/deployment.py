@@ -9,31 +9,38 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from flytelineage.store import Store
 from flytelineage.store.database import parse_url
 from flytelineage.testing import crash
-from flytelineage.testing.datahub import GmsDouble
+from flytelineage.testing.datahub import Fault, GmsDouble
 from flytelineage.testing.sqs import SqsDouble
 from tests.end_to_end import worker
+from tests.end_to_end.gate import Gate
 
 ROOT = Path(__file__).parent.parent.parent
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which what was waited for does not come any more."""
 
 VISIBILITY, POLL = 30, 20
 """Seconds that a received message is hidden, and that a poll lasts, by the queue's clock."""
+
+MAX_RECEIVES = 30
+"""How often a message is handed out before it is a dead letter: more often than tests kill."""
 
 _PENDING = text("""
     SELECT (SELECT count(*) FROM execution WHERE due_at IS NOT NULL)
@@ -45,14 +52,22 @@ _END_TRANSACTIONS = text("""
     WHERE application_name = 'flytelineage' AND xact_start IS NOT NULL
 """)
 
+_EXECUTION = re.compile(rb'"execution\\?": ?\\?"([\w-]+/[\w-]+/[\w-]+)')
+"""An execution's key in what DataHub is told of its run."""
+
 _forked = multiprocessing.get_context("forkserver")
 _forked.set_forkserver_preload([worker.__name__])
 
 
 class Daemon:
-    """One life of the daemon."""
+    """One life of the daemon.
+
+    Attributes:
+        peak_bytes: The most memory that was seen in use.
+    """
 
     def __init__(self, process: ForkServerProcess | _Command, log: Path) -> None:
+        self.peak_bytes = 0
         self._process = process
         self._log = log
 
@@ -72,6 +87,13 @@ class Daemon:
         """What it said."""
         return self._log.read_text(errors="replace")
 
+    def weigh(self) -> None:
+        """Note how much memory was in use at most so far."""
+        with suppress(OSError):  # it is no more
+            status = Path(f"/proc/{self._process.pid}/status").read_text()
+            if found := re.search(r"VmHWM:\s+(\d+) kB", status):
+                self.peak_bytes = max(self.peak_bytes, 1024 * int(found[1]))
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         assert self._process.pid is not None
@@ -87,10 +109,17 @@ class Daemon:
 class _Command:
     """`python -m flytelineage`, with the manners of a `multiprocessing` process."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path, log: Path, **how: Any) -> None:
+    def __init__(
+        self,
+        launcher: Sequence[str],
+        arguments: Sequence[str],
+        folder: Path,
+        log: Path,
+        **how: Any,
+    ) -> None:
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "flytelineage", *arguments],
+                [*launcher, sys.executable, "-m", "flytelineage", *arguments],
                 cwd=folder,
                 stdout=output,
                 stderr=output,
@@ -112,6 +141,19 @@ class _Command:
         """Nothing is held."""
 
 
+class WatchedGms(GmsDouble):
+    """A DataHub that shows each batch to somebody before it answers."""
+
+    def __init__(self, watch: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def take(self, body: bytes) -> Fault | None:
+        """Store a batch; or say how it goes wrong."""
+        self._watch(body)
+        return super().take(body)
+
+
 class Deployment:
     """Everything around the daemons; closed by `with`.
 
@@ -119,12 +161,20 @@ class Deployment:
         folder: For files of the targets and logs.
         store_url: Of a store that nobody else uses.
         glue: A boto3 client.
+
+    Attributes:
+        dead: The dead-letter queue.
+        options: What each daemon is started with besides.
+        told_too_soon: Executions that DataHub heard of before their events were committed.
     """
 
     def __init__(self, folder: Path, store_url: str, glue: Any) -> None:
         self.folder = folder
         self.sqs = SqsDouble()
-        self.gms = GmsDouble()
+        self.gms = WatchedGms(self._look_whether_committed)
+        self.options: list[str] = []
+        self.told_too_soon: set[str] = set()
+        self._gates: dict[str, Gate] = {}
         self._store_url = store_url
         self._glue = glue
         self._daemons: list[Daemon] = []
@@ -133,12 +183,37 @@ class Deployment:
     def __enter__(self) -> Deployment:
         self.sqs.__enter__()
         self.gms.__enter__()
-        self.queue = self.sqs.create_queue("events", {"VisibilityTimeout": str(VISIBILITY)})
+        self.make_queues()
         return self
+
+    def make_queues(self) -> None:
+        """The queue and where its dead letters go."""
+        self.dead = self.sqs.create_queue("dead")
+        redrive = {"deadLetterTargetArn": self.dead.arn, "maxReceiveCount": MAX_RECEIVES}
+        self.queue = self.sqs.create_queue(
+            "events",
+            {"VisibilityTimeout": str(VISIBILITY), "RedrivePolicy": json.dumps(redrive)},
+        )
+
+    def gate(self, server: str) -> Gate:
+        """A door between the daemons started from now on and `datahub`, `sqs` or `s3`."""
+        if server not in self._gates:
+            urls = {
+                "datahub": self.gms.url,
+                "sqs": self.sqs.url,
+                "s3": os.environ["AWS_ENDPOINT_URL"],
+            }
+            self._gates[server] = Gate(urls[server])
+        return self._gates[server]
+
+    def _url(self, server: str, direct: str) -> str:
+        return self._gates[server].url if server in self._gates else direct
 
     def __exit__(self, *_: object) -> None:
         for daemon in self._daemons:
             daemon.close()
+        for gate in self._gates.values():
+            gate.shut()
         self._engine.dispose()
         self.gms.__exit__()
         self.sqs.__exit__()
@@ -148,7 +223,13 @@ class Deployment:
     # ------------------------------------------------------------------- daemons
 
     def start(
-        self, crash_at: str = "", *, poll_seconds: float = 0.03, real: bool = False
+        self,
+        crash_at: str = "",
+        *,
+        poll_seconds: float = 0.03,
+        real: bool = False,
+        environment: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
     ) -> Daemon:
         """Start a daemon.
 
@@ -156,17 +237,20 @@ class Deployment:
             crash_at: As `flytelineage.testing.crash` reads it.
             poll_seconds: How soon it looks for work again.
             real: Not forked, but `python -m flytelineage`; it dies at no inner place.
+            environment: Variables besides.
+            launcher: What starts a real one, and its arguments.
         """
         number = len(self._daemons)
         log = self.folder / f"daemon-{number}.log"
-        arguments = [*self._arguments(number), f"--Daemon.poll_seconds={poll_seconds}"]
-        environment = self._environment(crash_at)
+        poll = f"--Daemon.poll_seconds={poll_seconds}"
+        arguments = [*self._arguments(number), poll, *self.options]
+        variables = {**self._environment(crash_at), **(environment or {})}
         process: ForkServerProcess | _Command
         if real:
-            process = _Command(arguments, self.folder, log, env=environment)
+            process = _Command(launcher, arguments, self.folder, log, env=variables)
         else:
             process = _forked.Process(
-                target=worker.run, args=(arguments, environment, self.folder, log)
+                target=worker.run, args=(arguments, variables, self.folder, log)
             )
             process.start()
         daemon = Daemon(process, log)
@@ -186,7 +270,7 @@ class Deployment:
             "--Daemon.refresh_hours=0",
             f"--SqsSource.wait_seconds={POLL}",
             f"--FileTarget.path={self.folder}/lineage-{number}.jsonl",
-            f"--DataHubTarget.server={self.gms.url}",
+            f"--DataHubTarget.server={self._url('datahub', self.gms.url)}",
             "--DataHubTarget.batch_size=20",
         ]
 
@@ -195,7 +279,8 @@ class Deployment:
         return {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "AWS_ENDPOINT_URL_SQS": self.sqs.url,
+            "AWS_ENDPOINT_URL_SQS": self._url("sqs", self.sqs.url),
+            "AWS_ENDPOINT_URL_S3": self._url("s3", os.environ["AWS_ENDPOINT_URL"]),
             "DATAHUB_TELEMETRY_ENABLED": "false",
             **({crash.VARIABLE: crash_at} if crash_at else {}),
         }
@@ -257,6 +342,8 @@ class Deployment:
             if time.monotonic() > ends_at:
                 logs = "\n".join(f"---\n{one.log[-3000:]}" for one in self._daemons)
                 raise AssertionError(f"It did not happen within {PATIENCE} s\n{logs}")
+            for daemon in self._daemons:
+                daemon.weigh()
             self.sqs.advance(pace)
             time.sleep(0.02)
 
@@ -279,6 +366,18 @@ class Deployment:
     def _column(self, query: str) -> list[Any]:
         with self._engine.connect() as connection:
             return list(connection.execute(text(query)).scalars())
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that any of the daemons was seen to use."""
+        return max(daemon.peak_bytes for daemon in self._daemons)
+
+    def _look_whether_committed(self, body: bytes) -> None:
+        """Called by DataHub with what it is just told."""
+        named = {key.decode() for key in _EXECUTION.findall(body)}
+        with suppress(SQLAlchemyError):  # the database may be gone: then nobody can say
+            known = set(self._column("SELECT key FROM execution WHERE built_revision > 0"))
+            self.told_too_soon |= named - known
 
     def told(self) -> dict[str, Any]:
         """What each catalogue holds in the end, by target."""
