@@ -30,6 +30,7 @@ from sqlalchemy.engine import URL, make_url
 
 from flytelineage.errors import ConfigError, RefusedByStoreError, StoreError
 from flytelineage.options import MASK
+from flytelineage.store.clock import SteadyClock
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -116,6 +117,7 @@ class Database:
         # What fails while a connection is set up reaches us as the driver raised it.
         self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
         self._clock = clock
+        self.steady = SteadyClock()
         self._password = str(url.password or "")
         # SQLite's own wait for its lock is unfair and sleeps: our threads queue here.
         self._writer: AbstractContextManager[Any] = (
@@ -155,7 +157,7 @@ class Database:
             return to_us(self._clock())
         if self.dialect == "postgresql":
             return int(connection.execute(_PG_NOW).scalar_one())
-        return to_us(datetime.now(timezone.utc))
+        return self.steady.now()
 
     def insert(self, table: Table) -> postgresql.Insert:
         """An insert that knows ON CONFLICT."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, select, update
 
 from flytelineage.errors import ConfigError
 from flytelineage.store import files, migrate
 from flytelineage.store.again import Again
 from flytelineage.store.backfills import Backfills
 from flytelineage.store.builds import Builds
+from flytelineage.store.clock import DAY
 from flytelineage.store.copies import Copies
 from flytelineage.store.database import Database, parse_url, sqlite_file
 from flytelineage.store.definitions import Definitions
@@ -22,7 +24,7 @@ from flytelineage.store.inquiry import Inquiry
 from flytelineage.store.intake import Intake
 from flytelineage.store.overview import Overview
 from flytelineage.store.registry import Registry
-from flytelineage.store.schema import delivery, execution
+from flytelineage.store.schema import delivery, event, execution, lineage, pause
 from flytelineage.store.watermark import Watermark
 from flytelineage.store.window import Window
 
@@ -67,6 +69,8 @@ class Rooms:
         try:
             database.check()
             _migrate(database, path, locked=lock is not None)
+            if path is not None and clock is None:
+                _go_on(database, alone=lock is not None)
             if lock is not None:
                 database.write(_end_leases)
         except BaseException:
@@ -103,6 +107,38 @@ def _end_leases(connection: Connection) -> None:
     for table in (execution, delivery):
         ended = update(table).where(table.c.lease_until.is_not(None)).values(lease_until=0)
         connection.execute(ended)
+
+
+def _go_on(database: Database, *, alone: bool) -> None:
+    """Set the clock of an SQLite store not behind what was written last."""
+    far_ahead = database.steady.catch_up(database.read(_last_written))
+    if far_ahead and alone:
+        database.write(partial(_bring_back, database))
+
+
+def _last_written(connection: Connection) -> int:
+    latest = (
+        connection.scalar(select(event.c.received_at).order_by(event.c.id.desc()).limit(1)),
+        connection.scalar(select(func.max(lineage.c.built_at))),
+    )
+    return max(moment or 0 for moment in latest)
+
+
+def _bring_back(database: Database, connection: Connection) -> None:
+    """Make what a clock that was wrong by years put off for years due now."""
+    now = database.now(connection)
+    for column in _PUT_OFF:
+        far = update(column.table).where(column > now + DAY)
+        connection.execute(far.values({column: now}))
+
+
+_PUT_OFF = (
+    execution.c.terminal_at,
+    execution.c.due_at,
+    delivery.c.wanted_at,
+    delivery.c.due_at,
+    pause.c.until,
+)
 
 
 def _check_disk(path: Path, warn: Callable[..., None] | None) -> None:
