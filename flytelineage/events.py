@@ -19,8 +19,8 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any, Literal
@@ -113,7 +113,7 @@ def event_of(
         execution=_execution(kind, event, instance),
         payload=payload,
         encoding=encoding,
-        hash=hashlib.blake2b(kind.encode() + b"\0" + payload, digest_size=32).digest(),
+        hash=_hash(kind, payload),
         occurred_at=_occurred_at(_when(kind, event), received_at),
         phase=phase,
         terminal=kind == "workflow" and phase in TERMINAL_PHASES,
@@ -141,6 +141,22 @@ def message(event: Event) -> tuple[Any, Any | None]:
     if event.kind == "execution":
         return outer, None
     return (outer.raw_event, outer) if event.encoding == "v2" else (outer.event, None)
+
+
+def rewritten(event: Event, change: Callable[[Any], None]) -> Event:
+    """The event with its message changed in place by `change`, in its own encoding.
+
+    What the encoding holds and the message's class does not know is left out.
+    """
+    from google.protobuf import json_format
+
+    outer = _outer(event.kind, event.encoding, event.payload)
+    change(outer)
+    if event.encoding == "raw":
+        payload = outer.SerializeToString(deterministic=True)
+    else:
+        payload = json_format.MessageToJson(outer, indent=None).encode()
+    return replace(event, payload=payload, hash=_hash(event.kind, payload))
 
 
 # --------------------------------------------------------------------- envelopes
@@ -329,6 +345,10 @@ def _sniff_json(event: Mapping[str, Any]) -> Kind:
 
 
 # ----------------------------------------------------------------------- content
+
+
+def _hash(kind: Kind, payload: bytes) -> bytes:
+    return hashlib.blake2b(kind.encode() + b"\0" + payload, digest_size=32).digest()
 
 
 def _outer(kind: Kind, encoding: Encoding, payload: bytes) -> Any:

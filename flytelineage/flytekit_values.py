@@ -74,6 +74,36 @@ def unpacked(binary: Binary) -> Any:
         raise ReadError("unreadable", "it is not msgpack") from exc
 
 
+def unpacked_whole(binary: Binary) -> Any:
+    """The Python value of a Binary with all its parts.
+
+    Raises:
+        ValueError: Not msgpack, damaged, too large, or msgpack is not installed.
+    """
+    if binary.tag != "msgpack" or len(binary.value) > MAX_PACKED_BYTES:
+        raise ValueError("not msgpack, or too much of it")
+    try:
+        import msgpack
+    except ImportError as exc:
+        raise ValueError("the package msgpack is not installed") from exc
+    try:
+        return msgpack.unpackb(
+            binary.value,
+            strict_map_key=False,
+            max_array_len=_MAX_PACKED_ITEMS,
+            max_map_len=_MAX_PACKED_ITEMS,
+        )
+    except (msgpack.UnpackException, TypeError) as exc:
+        raise ValueError("not msgpack") from exc
+
+
+def packed(value: Any) -> bytes:
+    """A plain Python value as msgpack; for what `unpacked_whole` gave."""
+    import msgpack
+
+    return bytes(msgpack.packb(value))
+
+
 def _leads(value: Any) -> bool:
     """Whether something in a list may be, or may hold, a reference."""
     return isinstance(value, dict | list)

@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "dataset_names": {"entities", "uris", "dataset_paths"},
     "dataset_rules": WORDS | {"dataset_names", "uris"},
     "naming": {"entities", "errors", "facts", "uris", "dataset_names"},
+    "masking": {"events", "flytekit_values", "options"},
     "definition_keys": {"facts"},
     "definitions": {"errors", "facts"},
     "dependencies": {"definitions"},
@@ -104,14 +105,14 @@ IMPORTED_ONLY_BY = {
 """Room -> the only rooms that may import it."""
 
 PLUGIN_ROOMS = {"sources", "transforms", "targets"}
-SHARED_BY_PLUGS = {"sources.aws", "targets.error_text"}
+SHARED_BY_PLUGS = {"sources.aws", "targets.connections", "targets.error_text"}
 """Modules in rooms of plugins that are no plugs: knowledge for any of them."""
 
 PURE = {
     "entities", "events", "facts", "fold", "definition_keys", "consult", "flyte_types", "literals", "uris",
     "flytekit_values",
     "dataset_paths", "dataset_names", "naming", "definitions", "dependencies", "structure", "timing",
-    "flow", "runs", "lineage", "schemas", "scope", "sql", "console", "parts", "telling",
+    "flow", "runs", "lineage", "masking", "schemas", "scope", "sql", "console", "parts", "telling",
     "explain",
 }  # fmt: skip
 """Rooms without input or output, without a clock, without a log."""
