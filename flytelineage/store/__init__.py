@@ -30,6 +30,7 @@ from flytelineage.store.values import (
     Refused,
     Registration,
     SeenEdges,
+    Size,
     Standing,
     Told,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "Refused",
     "Registration",
     "SeenEdges",
+    "Size",
     "Standing",
     "Store",
     "Told",
@@ -123,6 +125,17 @@ class Store(LoggingConfigurable):
         Example: c.Store.pool_size = 5
         """,
     ).tag(config=True)
+    min_free_mb = Integer(
+        256,
+        min=0,
+        help="""
+        MiB that the disk of an SQLite store must have left, or 5 % of it where that is less;
+        below that nothing is received until there is room. Raise it where others fill the
+        same disk. 0 uses the disk up. PostgreSQL looks after its own.
+
+        Example: c.Store.min_free_mb = 1024
+        """,
+    ).tag(config=True)
 
     replaying = Bool(
         False,
@@ -178,6 +191,18 @@ class Store(LoggingConfigurable):
     def describe(self) -> str:
         """The store in a few words, without its password; for an open one."""
         return self._rooms.database.describe()
+
+    def size(self) -> Size:
+        """How much room the store takes, and how much its disk has left."""
+        return self._rooms.disk.size()
+
+    def check_room(self) -> None:
+        """See that an SQLite store has room for what comes next; to be asked before that.
+
+        Raises:
+            StoreError: Its disk has less left than `min_free_mb`; it says what to do.
+        """
+        self._rooms.disk.check_room(self.min_free_mb)
 
     def _url(self) -> str:
         if self.url:
@@ -435,6 +460,14 @@ class Store(LoggingConfigurable):
         """
         return self._rooms.watermark.give_up(lease, error)
 
+    def note_pause(self, target: str, reason: str, seconds: float) -> None:
+        """Write down for people that a target is told nothing for so many seconds."""
+        self._rooms.pauses.note(target, reason, seconds)
+
+    def note_resumed(self, target: str) -> None:
+        """Forget that a target was paused, by this process or by another one."""
+        self._rooms.pauses.end(target)
+
     # ------------------------------------------------------- for people, and replay
 
     def status(self) -> dict[str, Any]:
@@ -447,6 +480,8 @@ class Store(LoggingConfigurable):
             `deliveries`, by target: how many are `due`, `later`, `telling`, `held`,
             `delivered` or `given_up`, how many `rejected` something, and
             `oldest_seconds`, the age of the oldest that is not settled, or None.
+            `paused`: targets that are told nothing for a while, each with `reason`, `since`
+            and `until`.
             `quarantine`: bodies by reason.
             `errors`, the newest first: `execution`, `target`, `state`, `attempts`,
             `error`, `rejections`, `at`.
@@ -456,6 +491,15 @@ class Store(LoggingConfigurable):
             `reached`, `recorded`, `known`, `gone`.
         """
         return self._rooms.overview.status()
+
+    def counts(self) -> dict[str, Any]:
+        """The numbers of `status` alone, for gauges that are read every minute.
+
+        Returns:
+            `executions` and `deliveries` as in `status`; of `quarantine` the `rows`, and the
+            `bytes` of the bodies that are kept.
+        """
+        return self._rooms.overview.counts()
 
     def standing(self, execution: ExecutionId) -> Standing | None:
         """How far the store has come with an execution; `None` when it knows none."""

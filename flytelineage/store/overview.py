@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, distinct, exists, 
 from flytelineage.entities import ExecutionId
 from flytelineage.store.database import Database, from_us
 from flytelineage.store.keys import execution_id
+from flytelineage.store.pauses import present
 from flytelineage.store.schema import (
     backfill,
     definition,
@@ -38,11 +39,25 @@ class Overview:
             return {
                 "executions": _executions(connection, now),
                 "deliveries": _deliveries(connection, now),
+                "paused": present(connection, now),
                 "quarantine": _quarantine(connection),
                 "errors": _errors(connection),
                 "problems": _problems(connection),
                 "definitions": connection.scalar(select(func.count(definition.c.key))),
                 "backfills": _backfills(connection),
+            }
+
+        return self._database.read(look)
+
+    def counts(self) -> dict[str, Any]:
+        """Everything that `Store.counts` promises, from one transaction."""
+
+        def look(connection: Connection) -> dict[str, Any]:
+            now = self._database.now(connection)
+            return {
+                "executions": _executions(connection, now),
+                "deliveries": _deliveries(connection, now),
+                "quarantine": _in_quarantine(connection),
             }
 
         return self._database.read(look)
@@ -156,6 +171,13 @@ def _of_target(row: Any, now: int) -> dict[str, Any]:
     counts = {name: int(row[name]) for name in row if name not in ("target", "oldest")}
     oldest = row["oldest"]
     return {**counts, "oldest_seconds": None if oldest is None else (now - oldest) / 1_000_000}
+
+
+def _in_quarantine(connection: Connection) -> dict[str, int]:
+    kept = func.coalesce(func.sum(func.length(quarantine.c.body)), 0)
+    query = select(func.count(quarantine.c.id).label("rows"), kept.label("bytes"))
+    row = connection.execute(query).one()
+    return {"rows": int(row.rows), "bytes": int(row.bytes)}
 
 
 def _quarantine(connection: Connection) -> dict[str, int]:

@@ -20,9 +20,11 @@ from flytelineage.store.copies import Copies
 from flytelineage.store.database import Database, parse_url, sqlite_file
 from flytelineage.store.definitions import Definitions
 from flytelineage.store.deliveries import Deliveries
+from flytelineage.store.disk import Disk
 from flytelineage.store.inquiry import Inquiry
 from flytelineage.store.intake import Intake
 from flytelineage.store.overview import Overview
+from flytelineage.store.pauses import Pauses
 from flytelineage.store.registry import Registry
 from flytelineage.store.schema import delivery, event, execution, lineage, pause
 from flytelineage.store.watermark import Watermark
@@ -47,6 +49,8 @@ class Rooms:
     overview: Overview
     inquiry: Inquiry
     again: Again
+    pauses: Pauses
+    disk: Disk
 
     @classmethod
     def open(
@@ -93,6 +97,8 @@ class Rooms:
             overview=Overview(database),
             inquiry=Inquiry(database),
             again=Again(database),
+            pauses=Pauses(database),
+            disk=Disk(database, path),
         )
 
     def close(self) -> None:

@@ -210,6 +210,18 @@ class SeenEdges:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """How large a store is.
+
+    Attributes:
+        free_bytes: What its disk has left; `None` where a server keeps that to itself.
+    """
+
+    bytes: int
+    free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """Who gave a location its name, and when; of a pipeline's key `dataset` is `None`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from flytelineage.store import Refused, Store
 from tests.store.conftest import (
@@ -31,6 +32,7 @@ def test_an_empty_store_has_nothing_to_say(store: Store) -> None:
             0,
         ),
         "deliveries": {},
+        "paused": {},
         "quarantine": {},
         "errors": [],
         "problems": [],
@@ -164,9 +166,73 @@ def test_quarantine_is_counted_by_reason(store: Store) -> None:
     assert list(store.status()["quarantine"].items()) == [("often", 2), ("rare", 1)]
 
 
+def test_gauges_get_the_same_numbers(story: Story, store: Store) -> None:
+    """And of what is in quarantine its size."""
+    story.build("a")
+    store.record([], [Refused("b", "often"), Refused("cc", "often"), Refused("cc", "often")])
+
+    counts, status = store.counts(), store.status()
+
+    assert counts["executions"] == status["executions"]
+    assert counts["deliveries"] == status["deliveries"]
+    assert counts["quarantine"] == {"rows": 2, "bytes": 3}
+
+
 def test_status_can_be_written_as_json(story: Story, store: Store) -> None:
     """For scripts."""
     story.build("a")
     store.give_up(story.claim(), "400")
+    store.note_pause("datahub", "401", 60)
 
     assert json.loads(json.dumps(store.status())) == store.status()
+
+
+# ------------------------------------------------------------------------ pauses
+
+
+def test_a_paused_target_is_shown(store: Store, clock: Clock) -> None:
+    """With what it said, and until when nothing is told."""
+    store.note_pause("datahub", "401 \0 Unauthorized", 60)
+
+    assert store.status()["paused"] == {
+        "datahub": {
+            "reason": "401 \ufffd Unauthorized",
+            "since": clock.now.isoformat(),
+            "until": (clock.now + timedelta(seconds=60)).isoformat(),
+        }
+    }
+
+
+def test_a_pause_that_goes_on_began_once(store: Store, clock: Clock) -> None:
+    """Each try in vain puts off its end."""
+    began = clock.now
+    for _ in range(3):
+        store.note_pause("datahub", "503", 60)
+        clock.advance(60)
+
+    (shown,) = store.status()["paused"].values()
+
+    assert (shown["since"], shown["until"]) == (began.isoformat(), clock.now.isoformat())
+
+
+def test_a_target_that_is_back_is_not_shown(store: Store) -> None:
+    """Whoever noticed it; a second time does nothing."""
+    store.note_pause("datahub", "503", 60)
+    store.note_pause("glue", "expired", 60)
+
+    store.note_resumed("datahub")
+    store.note_resumed("datahub")
+
+    assert list(store.status()["paused"]) == ["glue"]
+
+
+def test_the_pause_of_a_process_that_died_is_forgotten(store: Store, clock: Clock) -> None:
+    """The next one is another pause."""
+    store.note_pause("datahub", "503", 60)
+    clock.advance(3600)
+    forgotten = store.status()["paused"]
+
+    store.note_pause("datahub", "401", 60)
+
+    assert forgotten == {}
+    assert store.status()["paused"]["datahub"]["since"] == clock.now.isoformat()
