@@ -80,7 +80,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["flytelineage", "flytelineage.*"]),
     package_data={
-        "flytelineage": ["py.typed", "migrations/**/*", "targets/openlineage/*.json"],
+        "flytelineage": ["py.typed", "migrations/**/*", "targets/openlineage/*.json", "web/*.css"],
     },
     exclude_package_data={"": ["*.pyc"]},
     install_requires=[],

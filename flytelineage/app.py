@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, List, TraitError, Unicode, validate
+from traitlets import Bool, Integer, List, TraitError, Unicode, default, validate
 from traitlets.config import Config, Configurable
 
 from flytelineage import __version__, commands
@@ -239,6 +239,30 @@ class FlyteLineage(StrictApplication):
         """,
     ).tag(config=True)
 
+    http_host = Unicode(
+        "127.0.0.1",
+        help="""
+        The address on which probes, metrics and the status page are served. Nobody has to
+        sign in, so open it only where strangers cannot reach it: 0.0.0.0 for all addresses,
+        :: for those of IPv6 too. Where the environment variable FLYTELINEAGE_HTTP_HOST is
+        set, as in the image, that is the default.
+
+        Example: c.FlyteLineage.http_host = "0.0.0.0"
+        """,
+    ).tag(config=True)
+
+    http_port = Integer(
+        8917,
+        min=0,
+        max=65_535,
+        help="""
+        The port of probes, metrics and the status page. Change it where several daemons run
+        on one machine. 0 serves nothing.
+
+        Example: c.FlyteLineage.http_port = 9100
+        """,
+    ).tag(config=True)
+
     generate_config = Bool(
         False,
         help="""
@@ -278,6 +302,10 @@ class FlyteLineage(StrictApplication):
         ),
     }
     subcommands = {name: (entry.path, entry.summary) for name, entry in COMMANDS.items()}
+
+    @default("http_host")
+    def _http_host_default(self) -> str:
+        return os.environ.get("FLYTELINEAGE_HTTP_HOST") or "127.0.0.1"
 
     @validate("topics")
     def _check_topics(self, proposal: Mapping[str, Any]) -> list[str]:
