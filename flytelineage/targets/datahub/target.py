@@ -6,6 +6,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -27,6 +28,7 @@ from flytelineage.entities import Lineage, digest
 from flytelineage.errors import ConfigError, TargetUnavailable
 from flytelineage.options import Secret
 from flytelineage.targets import EdgeKeeper, Rejection
+from flytelineage.targets.connections import Connections
 from flytelineage.targets.datahub.urns import (
     FABRICS,
     FLYTE,
@@ -285,8 +287,7 @@ class DataHubTarget(EdgeKeeper):
         """,
     ).tag(config=True)
 
-    _destination: _Destination | None = None
-    _destination_key: tuple[Any, ...] = ()
+    # Two threads that begin at once both introduce the platform, which does no harm.
     _introduced = False
 
     # A destination decides both of these, the contract has one answer for each class.
@@ -297,6 +298,12 @@ class DataHubTarget(EdgeKeeper):
                 "DataHubTarget needs a destination: set DataHubTarget.server = "
                 '"http://host:8080" or DataHubTarget.file = "datahub/"'
             )
+        self._destinations: Connections[_Destination] = Connections()
+
+    @property
+    def parallel(self) -> bool:  # type: ignore[override]
+        """True for a server; a file is written by one thread at a time."""
+        return not self.file
 
     @property
     def remote(self) -> bool:  # type: ignore[override]
@@ -369,7 +376,10 @@ class DataHubTarget(EdgeKeeper):
         Raises:
             ConfigError: Another process writes to the file.
         """
-        destination = self._open()
+        with self._open() as destination:
+            return self._tell(destination, lineage)
+
+    def _tell(self, destination: _Destination, lineage: Lineage) -> list[Rejection]:
         conversion, now = self._conversion(), self._now()
         proposals = conversion.proposals(lineage, now)
         if not proposals:
@@ -384,23 +394,18 @@ class DataHubTarget(EdgeKeeper):
 
     def check(self) -> None:
         """Reach the server with the token, or see that files could be written."""
-        self._open().check()
+        with self._open() as destination:
+            destination.check()
 
     def close(self) -> None:
-        """Close the connection or the file."""
-        if self._destination is not None:
-            self._destination.close()
-            self._destination = None
+        """Close the connections or the file."""
+        self._destinations.close()
 
-    def _open(self) -> _Destination:
+    def _open(self) -> AbstractContextManager[_Destination]:
         """Where proposals go; opened anew when the token has changed."""
         token = self.token.reveal() if self.token and self.server else None
         key = (self.server, self.file, token)
-        if self._destination is None or key != self._destination_key:
-            self.close()
-            self._destination = self._new_destination(token)
-            self._destination_key = key
-        return self._destination
+        return self._destinations.borrowed(key, lambda: self._new_destination(token))
 
     def _new_destination(self, token: str | None) -> _Destination:
         _import_client()

@@ -57,6 +57,11 @@ def kinds(transport: Mapping[str, Any]) -> Iterator[Any]:
             yield from kinds(each)
 
 
+def is_served(transport: Mapping[str, Any]) -> bool:
+    """Whether it has no way but requests, each of which is answered before the next one."""
+    return set(kinds(transport)) <= {"http", "composite"}
+
+
 def is_kind(kind: Any) -> bool:
     """Whether there may be such a transport; of secrets and classes only making it tells."""
     return not isinstance(kind, str | None) or kind in KINDS or "." in str(kind)

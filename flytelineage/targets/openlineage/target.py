@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,7 @@ from flytelineage.entities import Lineage
 from flytelineage.errors import ConfigError
 from flytelineage.options import SecretDict, revealed
 from flytelineage.targets import Rejection, Target
+from flytelineage.targets.connections import Connections
 from flytelineage.targets.error_text import ERROR_TEXTS
 from flytelineage.targets.openlineage import settings
 from flytelineage.targets.openlineage.names import NAMESPACE, PLACEHOLDERS, Names
@@ -134,13 +136,16 @@ class OpenLineageTarget(Target):
         """,
     ).tag(config=True)
 
-    _connection: Connection | None = None
-    _given: Any = None
-
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not self.transport and not settings.is_configured_elsewhere():
             raise ConfigError(settings.NOT_CONFIGURED)
+        self._connections: Connections[Connection] = Connections()
+
+    @property
+    def parallel(self) -> bool:  # type: ignore[override]
+        """True where all goes to servers by requests that wait for their answers."""
+        return bool(self.transport) and settings.is_served(self.transport)
 
     @property
     def remote(self) -> bool:  # type: ignore[override]
@@ -179,7 +184,11 @@ class OpenLineageTarget(Target):
         Raises:
             ConfigError: The transport cannot be made.
         """
-        connection, conversion = self._open(), self._conversion()
+        with self._open() as connection:
+            return self._tell(connection, lineage)
+
+    def _tell(self, connection: Connection, lineage: Lineage) -> list[Rejection]:
+        conversion = self._conversion()
         refused = {each.entity: each for each in conversion.nameless(lineage)}
         connection.begin()
         messages = conversion.messages(lineage, self._now())
@@ -193,21 +202,17 @@ class OpenLineageTarget(Target):
 
     def check(self) -> None:
         """Make the transport, and reach its server or see that its file could be written."""
-        self._open().check()
+        with self._open() as connection:
+            connection.check()
 
     def close(self) -> None:
-        """Close the transport."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the transports."""
+        self._connections.close()
 
-    def _open(self) -> Connection:
+    def _open(self) -> AbstractContextManager[Connection]:
         """The transport; made anew when a secret has changed."""
         given = revealed(self.transport)
-        if self._connection is None or given != self._given:
-            self.close()
-            self._connection, self._given = self._connected(given), given
-        return self._connection
+        return self._connections.borrowed(given, lambda: self._connected(given))
 
     def _connected(self, transport: dict[str, Any]) -> Connection:
         _import_client()
