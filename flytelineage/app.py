@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from traitlets import Bool, Integer, List, TraitError, Unicode, default, validate
 from traitlets.config import Config, Configurable
@@ -375,9 +375,23 @@ class FlyteLineage(StrictApplication):
             # What waits for FlyteAdmin need not be waited for: it is asked again.
             signals.on_stop(daemon.stop, *([admin.close] if admin else []))
             self.log.info("%s", self._start_line(source, store, targets))
-            daemon.run()
+            left = daemon.run()
+            if left:
+                self._leave(left)
         self.log.info("Stopped")
         return 0
+
+    def _leave(self, left: Sequence[str]) -> NoReturn:
+        """End although threads are at work that do not end; they would hold the process.
+
+        Nothing is lost by that: whatever they had in hand is begun anew by whoever is next.
+        """
+        self.log.warning(
+            "Stopped without waiting any longer for %s; what was in hand is done again",
+            ", ".join(left),
+        )
+        logging.shutdown()
+        os._exit(0)
 
     def _start_line(self, source: Source, store: Store, targets: Mapping[str, Target]) -> str:
         told = ", ".join(targets) or "nobody (no targets)"
@@ -540,6 +554,7 @@ class FlyteLineage(StrictApplication):
             reader=ObjectReader(parent=self),
             admin=admin,
             instance=self.instance,
+            topics=self.topics,
             include=self.include,
             exclude=self.exclude,
             emit=self.emit,

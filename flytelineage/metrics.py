@@ -128,9 +128,10 @@ class Metrics:
             unknown.set(math.nan)  # 0 would say something
 
     def _add_store(self) -> None:
-        self.events_stored = self._counter(
-            "events_stored", "Events that were new, by kind", kind=get_args(Kind)
+        self.events_decoded = self._counter(
+            "events_decoded", "Events that could be read, by kind", kind=get_args(Kind)
         )
+        self.events_stored = self._counter("events_stored", "Events that were new")
         self.events_duplicate = self._counter("events_duplicate", "Events that were stored before")
         self.events_ignored = self._counter(
             "events_ignored", "Events of projects and domains that are not included"

@@ -5,8 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from flytelineage.entities import ExecutionId, Lineage
+
+if TYPE_CHECKING:
+    from flytelineage.metrics import Metrics
+
+_METRICS = {
+    "messages": "messages_received",
+    "events": "events_stored",
+    "duplicates": "events_duplicate",
+    "ignored": "events_ignored",
+}
+"""What is counted here -> the metric that counts the same for whoever watches."""
 
 
 @dataclass
@@ -19,6 +31,7 @@ class Report:
         listing: Whether executions are listed. A replay ends; the lists of a daemon
             would grow for ever.
         ignored: Events of projects and domains that are not included.
+        metrics: Count the same, for whoever watches; `None` where nobody does.
     """
 
     listing: bool = False
@@ -35,6 +48,8 @@ class Report:
     waiting: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     unbuilt: list[str] = field(default_factory=list)
+    builds: int = 0
+    metrics: Metrics | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
@@ -51,10 +66,13 @@ class Report:
         """Add to one of the numbers."""
         with self._lock:
             setattr(self, what, getattr(self, what) + by)
+        if self.metrics is not None and what in _METRICS:
+            getattr(self.metrics, _METRICS[what]).inc(by)
 
     def note_build(self, lineage: Lineage, *, waiting: bool) -> None:
         """List an execution where it belongs after its newest build."""
         execution = str(lineage.execution)
+        self.count("builds")
         if self.listing:
             self.built.add(execution)
         self._list(self.partial, execution, lineage.partial)

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "entities": set(),
     "errors": set(),
     "options": {"errors"},
+    "permissions": set(),
     "grouping": set(),
     "logs": WORDS,
     "signals": WORDS,
@@ -44,7 +45,13 @@ MAY_IMPORT = {
     # What watches: it is told by the daemon, and knows none of the rooms it tells of.
     "health": set(),
     "metrics": {"events"},
-    "web": {"errors", "health", "metrics"},
+    "web": WORDS | {"health", "metrics"},
+    # What the loops are made of.
+    "workers": {"errors"},
+    "breaker": set(),
+    "pace": set(),
+    "inhand": {"sources"},
+    "report": {"entities", "metrics"},
     # The pure middle: each knows only what comes before it.
     "events": {"entities", "errors"},
     "suspects": {"errors", "events"},
@@ -75,7 +82,7 @@ MAY_IMPORT = {
     "builder": MIDDLE | {"dataset_rules", "templates"},
     "parquet": {"entities", "errors"},
     "describe": WORDS | {"uris", "objects", "literals", "schemas"},
-    "objects": WORDS | {"parquet"},
+    "objects": WORDS | {"parquet", "permissions"},
     "flyteadmin": WORDS | MIDDLE,
     "consult": {"definition_keys", "entities", "facts"},
     "consultant": WORDS | {"consult", "events", "facts", "scope"},
@@ -85,9 +92,9 @@ MAY_IMPORT = {
     "telling": {"entities", "errors", "parts", "store", "targets"},
     "explain": WORDS | MIDDLE | {"consult", "store"},
     # The plugins: a contract, and each plug on its own.
-    "sources": WORDS | {"grouping"},
+    "sources": WORDS | {"grouping", "permissions"},
     "transforms": WORDS,
-    "targets": WORDS | {"durable", "templates"},
+    "targets": WORDS | {"durable", "templates", "permissions"},
     # The parts of the show: its platform is a double, its audience no room of ours.
     "demo": WORDS | {"testing"},
     # Runs inside tasks, where nothing of ours may be installed.
@@ -101,6 +108,10 @@ IMPORTED_ONLY_BY = {
     "app": {"__main__"},
     "commands": {"app"},  # the application's own, one module per command
     "daemon": {"app", "commands"},
+    "intake": {"daemon", "upkeep"},
+    "build": {"daemon"},
+    "deliver": {"daemon"},
+    "upkeep": {"daemon"},
 }
 """Room -> the only rooms that may import it."""
 
@@ -111,7 +122,7 @@ SHARED_BY_PLUGS = {"sources.aws", "targets.connections", "targets.error_text"}
 PURE = {
     "entities", "events", "facts", "fold", "definition_keys", "consult", "flyte_types", "literals", "uris",
     "flytekit_values",
-    "dataset_paths", "dataset_names", "naming", "definitions", "dependencies", "structure", "timing",
+    "permissions", "dataset_paths", "dataset_names", "naming", "definitions", "dependencies", "structure", "timing",
     "flow", "runs", "lineage", "masking", "schemas", "scope", "sql", "console", "parts", "telling",
     "explain",
 }  # fmt: skip

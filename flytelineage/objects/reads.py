@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flytelineage import parquet
 from flytelineage.errors import ReadError
@@ -28,6 +29,8 @@ from flytelineage.objects.places import SCHEMES, Place
 
 if TYPE_CHECKING:
     from flytelineage.objects import ObjectReader
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 TAIL_BYTES = 64 << 10
 """Read from the end of a Parquet file; nearly all footers are shorter."""
@@ -47,7 +50,14 @@ class Tally:
         self._within = within
         self._lock = threading.Lock()
         self._requests: Counter[str] = Counter()
+        self._results: Counter[str] = Counter()
         self._bytes = 0
+
+    @property
+    def results(self) -> dict[str, int]:
+        """How what was asked for ended: `value`, or the reason of a `ReadError`."""
+        with self._lock:
+            return dict(self._results)
 
     @property
     def requests(self) -> dict[str, int]:
@@ -79,6 +89,30 @@ class Tally:
             self._bytes += nbytes
         if self._within is not None:
             self._within.received(nbytes)
+
+
+    def ended(self, result: str) -> None:
+        """Count how a read ended, whatever requests it took."""
+        with self._lock:
+            self._results[result] += 1
+        if self._within is not None:
+            self._within.ended(result)
+
+
+def _counted(read: F) -> F:
+    """Count how each call ends."""
+
+    @wraps(read)
+    def counting(self: Reading, *args: Any, **kwargs: Any) -> Any:
+        try:
+            found = read(self, *args, **kwargs)
+        except ReadError as exc:
+            self.tally.ended(exc.reason)
+            raise
+        self.tally.ended("value")
+        return found
+
+    return cast(F, counting)
 
 
 class Reading:
@@ -116,6 +150,7 @@ class Reading:
         """Whether this is a kind of URI that is opened here, allowed or not."""
         return uri.startswith("/") or uri.partition("://")[0] in SCHEMES
 
+    @_counted
     def read(self, uri: str, *, limit: int | None = None) -> bytes:
         """The content of an object of at most `limit` or `max_object_bytes` bytes.
 
@@ -126,6 +161,7 @@ class Reading:
         opener, place = self.reader.resolve(uri)
         return self._get("read", opener, place, None, limit or self.reader.max_object_bytes).data
 
+    @_counted
     def stat(self, uri: str) -> Stat:
         """Size and time of an object, without reading it.
 
@@ -136,6 +172,7 @@ class Reading:
         with self._request("stat"):
             return opener.stat(place)
 
+    @_counted
     def list(self, prefix_uri: str, *, limit: int | None = None) -> Listing:
         """Objects below a prefix, at most `limit` or `max_listed`; empty when none.
 
@@ -152,6 +189,7 @@ class Reading:
             objects += page
         return Listing(tuple(objects), complete=following is None, prefix=str(place))
 
+    @_counted
     def head(self, uri: str, nbytes: int) -> Tail:
         """The first bytes of an object: all of it when it is shorter.
 
@@ -161,6 +199,7 @@ class Reading:
         opener, place = self.reader.resolve(uri)
         return self._get("head", opener, place, slice(0, nbytes), nbytes)
 
+    @_counted
     def tail(self, uri: str, nbytes: int) -> Tail:
         """The last bytes of an object: all of it when it is shorter.
 
@@ -170,6 +209,7 @@ class Reading:
         opener, place = self.reader.resolve(uri)
         return self._get("tail", opener, place, slice(-nbytes, None), nbytes)
 
+    @_counted
     def parquet(self, uri: str) -> Footer:
         """Schema and rows of a Parquet file, from its footer alone.
 

@@ -1,0 +1,110 @@
+"""What was received and is not deleted yet: bounded in bytes, and known to be given back.
+
+A receive may bring ten messages of 1 MiB. So each counts as that much from the moment it
+begins, and as what it brought once that is known.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from flytelineage.sources import Message
+
+LARGEST_RECEIVE = 10 * 1024 * 1024
+"""Bytes: ten messages, each as large as SQS carries."""
+
+LOOKS_SECONDS = 0.5
+"""How often somebody who waits for room looks whether it is still worth while."""
+
+
+class Batch:
+    """What one receive brought.
+
+    Attributes:
+        messages: Those that are not deleted yet.
+        kept_at: When it was received or last hidden anew.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.messages: Sequence[Message] = ()
+        self.nbytes = LARGEST_RECEIVE
+        self.kept_at = now
+
+
+class InHand:
+    """All batches; may be used by several threads.
+
+    Args:
+        max_bytes: Beyond it nobody receives. One receive is always possible.
+        clock: Seconds that only go forward.
+    """
+
+    def __init__(self, max_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._batches: list[Batch] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is not deleted yet."""
+        with self._changed:
+            return sum(batch.nbytes for batch in self._batches if batch.messages)
+
+    @property
+    def messages(self) -> list[Message]:
+        """Everything that is not deleted yet."""
+        with self._changed:
+            return [message for batch in self._batches for message in batch.messages]
+
+    @contextmanager
+    def receiving(self, *, gives_up: Callable[[], bool]) -> Iterator[Batch | None]:
+        """A place for one more batch until the block ends; waits until there is one.
+
+        `None` where it was not worth while to wait any longer.
+        """
+        batch = self._enter(gives_up)
+        try:
+            yield batch
+        finally:
+            if batch is not None:
+                self._leave(batch)
+
+    def hold(self, batch: Batch, messages: Sequence[Message]) -> None:
+        """Say what came."""
+        with self._changed:
+            batch.messages = messages
+            batch.nbytes = sum(len(message.body) for message in messages)
+            batch.kept_at = self._clock()
+            self._changed.notify_all()
+
+    def older_than(self, seconds: float) -> list[Message]:
+        """Messages that are held for so long; from now on they count as just received."""
+        with self._changed:
+            now = self._clock()
+            old = [batch for batch in self._batches if now - batch.kept_at >= seconds]
+            for batch in old:
+                batch.kept_at = now
+            return [message for batch in old for message in batch.messages]
+
+    def _enter(self, gives_up: Callable[[], bool]) -> Batch | None:
+        with self._changed:
+            while not self._has_room():
+                if gives_up():
+                    return None
+                self._changed.wait(LOOKS_SECONDS)
+            batch = Batch(self._clock())
+            self._batches.append(batch)
+            return batch
+
+    def _leave(self, batch: Batch) -> None:
+        with self._changed:
+            self._batches.remove(batch)
+            self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        held = sum(batch.nbytes for batch in self._batches)
+        return not self._batches or held + LARGEST_RECEIVE <= self._max_bytes
