@@ -49,6 +49,9 @@ COMMANDS: Mapping[str, Entry] = {
     "check": Entry(
         "flytelineage.commands.check:Check", "find every problem of the configuration in one go"
     ),
+    "iam": Entry(
+        "flytelineage.commands.iam:Iam", "print the policies that AWS needs, and no right more"
+    ),
     "status": Entry(
         "flytelineage.commands.status:Status", "show what was built, told, and what is stuck"
     ),

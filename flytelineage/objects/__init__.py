@@ -10,6 +10,7 @@ All failures are `ReadError`s whose reason says what to do next.
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -22,6 +23,7 @@ from flytelineage.objects.opener import Footer, Listing, Opener, Stat, Tail
 from flytelineage.objects.places import Place
 from flytelineage.objects.reads import Reading, Tally
 from flytelineage.objects.s3 import S3
+from flytelineage.permissions import Statement, partition
 
 __all__ = ["Footer", "Listing", "ObjectReader", "Reading", "Stat", "Tail", "Tally"]
 
@@ -176,6 +178,24 @@ class ObjectReader(LoggingConfigurable, Reading):
         for opener in self._openers.values():
             opener.close()
 
+    def permissions(self) -> list[Statement]:
+        """The right to read what `allow` lists; empty where that is no S3."""
+        places = [place for place in map(Place.pattern, self.allow) if place.bucket]
+        part = partition(self.aws_region or getattr(self.parent, "aws_region", ""))
+        buckets = {f"arn:{part}:s3:::{_wild(each.bucket)}": None for each in places}
+        objects = [
+            f"arn:{part}:s3:::{_wild(each.bucket)}/{key}"
+            for each in places
+            for key in _wild_keys(each.key)
+        ]
+        if not buckets:
+            return []
+        return [
+            Statement("ReadOutputs", ("s3:GetObject",), tuple(dict.fromkeys(objects))),
+            # S3 says that an object is missing only to who may list all of its bucket.
+            Statement("ListForFoldersAnd404", ("s3:ListBucket",), tuple(buckets)),
+        ]
+
     def resolve(self, uri: str) -> tuple[Opener, Place]:
         """What opens a URI, and where it leads if that is allowed.
 
@@ -186,3 +206,16 @@ class ObjectReader(LoggingConfigurable, Reading):
         if not any(Place.pattern(each).covers(place) for each in self.allow):
             raise ReadError("not allowed", f"{place}: ObjectReader.allow does not list it")
         return self._openers[place.scheme], place
+
+
+def _wild_keys(key: str) -> list[str]:
+    """What of a bucket a pattern covers, as policies spell it: itself, and all below it."""
+    wild = _wild(key)
+    if not wild or wild.endswith("*"):
+        return [wild or "*"]
+    return [f"{wild}*"] if wild.endswith("/") else [wild, f"{wild}/*"]
+
+
+def _wild(glob: str) -> str:
+    """A glob with the two signs that policies have; a choice of characters becomes any one."""
+    return re.sub(r"\[.[^]]*\]", "?", glob).replace("$", "${$}")

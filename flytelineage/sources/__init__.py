@@ -15,6 +15,8 @@ from typing import ClassVar
 
 from traitlets.config import LoggingConfigurable
 
+from flytelineage.permissions import Statement
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -115,6 +117,10 @@ class Source(LoggingConfigurable):
     def describe(self) -> str:
         """The source in a few words, for the line that is logged at start."""
         return type(self).__name__
+
+    def permissions(self) -> Sequence[Statement]:
+        """What AWS must allow for all that is asked of it; empty without AWS."""
+        return ()
 
     def check(self) -> None:
         """Reach the source without taking a message.

@@ -9,13 +9,14 @@ before it calls `emit`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from traitlets import Enum, Float
 from traitlets.config import LoggingConfigurable
 
 from flytelineage.entities import Copy, DatasetId, Entity, Lineage, Value
+from flytelineage.permissions import Statement
 
 
 class Rejection(Value):
@@ -35,8 +36,8 @@ class Rejection(Value):
 class Target(LoggingConfigurable):
     """Takes lineage to one catalogue.
 
-    Must implement `emit_lineage`. May implement `copies`, `check` and `close`, and set
-    `remote`, `journal`, `keeps`, `last_run_only`, `running` and `parallel`. Constructing a
+    Must implement `emit_lineage`. May implement `copies`, `permissions`, `check` and `close`,
+    and set `remote`, `journal`, `keeps`, `last_run_only`, `running` and `parallel`. Constructing a
     target must not connect to anything and must not import its client: that waits for the
     first `emit_lineage` or `check`.
     """
@@ -91,6 +92,10 @@ class Target(LoggingConfigurable):
         Other targets are then told that both are the same data.
         """
         return {}
+
+    def permissions(self) -> Sequence[Statement]:
+        """What AWS must allow with these options, reading data apart; empty without AWS."""
+        return ()
 
     def check(self) -> None:
         """Reach the catalogue without changing it.

@@ -17,6 +17,9 @@ from flytelineage.targets.glue.text import Fitter, cleaned, fingerprint, fitting
 FLYTE = "flyte"
 """Platform of the datasets that are named after the task that wrote them."""
 
+DATABASE_PREFIX = "flyte_"
+"""Of databases that are named after a project and a domain."""
+
 NAME_BYTES = 255
 
 
@@ -130,7 +133,7 @@ def _last_part(name: str) -> str:
 def database_name(origin: Origin, fit: Fitter | None = None) -> str:
     """The database of a project and domain; `fit` notes if it is cut."""
     pipeline = origin.task.pipeline
-    name = cleaned(f"flyte_{pipeline.domain}_{pipeline.project}")
+    name = cleaned(f"{DATABASE_PREFIX}{pipeline.domain}_{pipeline.project}")
     return (fit or Fitter())("the name of the database", name, NAME_BYTES)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -19,8 +20,9 @@ from flytelineage.errors import (
     TargetUnavailable,
     TransientTargetError,
 )
+from flytelineage.permissions import Statement
 from flytelineage.targets import Rejection, Target
-from flytelineage.targets.glue import layout, names, tables
+from flytelineage.targets.glue import layout, names, rights, tables
 from flytelineage.targets.glue.formats import FORMATS
 from flytelineage.targets.glue.places import Place, source_of
 from flytelineage.targets.glue.selection import Selection
@@ -274,13 +276,19 @@ class GlueCatalogTarget(Target):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._copies: dict[DatasetId, Copy] = {}
+        self._of_thread = _OfThread()
+        self._making = threading.RLock()
         self._warned: set[str] = set()
         if self.mode == "copy" and not self.bucket_path:
             raise ConfigError(
                 'GlueCatalogTarget.mode = "copy" needs a place for the copies: set '
                 'GlueCatalogTarget.bucket_path = "s3://bucket/folder"'
             )
+
+    @property
+    def parallel(self) -> bool:  # type: ignore[override]
+        """True where data stays where it lies: `copy_concurrency` is meant for all copies."""
+        return bool(self.mode == "register")
 
     @property
     def journal(self) -> bool:  # type: ignore[override]
@@ -384,7 +392,8 @@ class GlueCatalogTarget(Target):
 
     def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
         """Bring the table of each dataset up to date; the rest of the lineage is ignored."""
-        self._copies = {}
+        self._connect()
+        self._of_thread.copies = {}
         origins = names.Origins(lineage)
         rejections = []
         for dataset in lineage.datasets:
@@ -395,17 +404,21 @@ class GlueCatalogTarget(Target):
         return rejections
 
     def copies(self) -> Mapping[DatasetId, Copy]:
-        """The tables that the last `emit` made or found to be right, by their datasets.
+        """The tables that this thread's last `emit` made or found to be right, by dataset.
 
         A table is named by the account that Glue says owns it; without one it has no name
         that would hold anywhere else, and is not told.
         """
-        return dict(self._copies)
+        return dict(self._of_thread.copies)
+
+    def permissions(self) -> Sequence[Statement]:
+        """The catalogue's actions with this layout and mode; and where copies are kept."""
+        return rights.needed(self, self._region)
 
     def check(self) -> None:
         """Ask for the database; where each project has its own, for any."""
         # An answer about a database that does not exist shows the right to ask as well.
-        name = self.db_name or "flyte_"
+        name = self.db_name.lower() or names.DATABASE_PREFIX
         try:
             found = self._catalog.has_database(name)
         except TargetError as exc:
@@ -429,6 +442,11 @@ class GlueCatalogTarget(Target):
         for name in ("_catalog", "_depot", "_partitions"):
             self.__dict__.pop(name, None)
 
+    def _connect(self) -> None:
+        """Make what is made once, by one thread; the clients of boto3 may then be shared."""
+        with self._making:
+            _ = self._catalog, self._partitions
+
     # ------------------------------------------------------------------------ tables
 
     def _tell(self, dataset: Dataset, origins: names.Origins, lineage: Lineage) -> None:
@@ -440,7 +458,7 @@ class GlueCatalogTarget(Target):
         table = self._register(wanted)
         account = self._catalog.account(wanted.database) if table else None
         if table and account:
-            self._copies[dataset.id] = self._copy(account, wanted.database, table)
+            self._of_thread.copies[dataset.id] = self._copy(account, wanted.database, table)
 
     def _copy(self, account: str, database: str, table: TableInput) -> Copy:
         """A table as DataHub and OpenLineage name it. Source: OpenLineage spec/Naming.md."""
@@ -600,6 +618,13 @@ class GlueCatalogTarget(Target):
         if cut and text not in self._warned:
             self._warned.add(text)
             self.log.warning("%s: not all of it is in the table %s", wanted.dataset, text)
+
+
+class _OfThread(threading.local):
+    """What a thread told last."""
+
+    def __init__(self) -> None:
+        self.copies: dict[DatasetId, Copy] = {}
 
 
 _HIDDEN = (
