@@ -62,6 +62,9 @@ class Source(LoggingConfigurable):
     parallel: ClassVar[bool] = False
     """Whether several threads gain from calling `receive` at once."""
 
+    trusted: ClassVar[bool] = False
+    """Whether the operator hands in what it holds, so that topics need not vouch for it."""
+
     @abstractmethod
     def receive(self) -> Sequence[Message]:
         """Wait a little for messages.

@@ -20,6 +20,7 @@ from flytelineage.targets import Rejection, Target
 from flytelineage.testing.simulator import Stream
 from tests.commands.conftest import KEPT, Write
 from tests.conftest import Run
+from tests.factories import TOPIC
 
 
 class Refusing(Target):
@@ -50,6 +51,13 @@ def test_report(run: Run, stream: Stream, write: Write, tmp_path: Path) -> None:
     ]
     (lineage,) = lineages((tmp_path / "lineage.jsonl").read_text())
     assert lineage.succeeded
+
+
+def test_topics_are_asked_of_the_queue_alone(run: Run, stream: Stream, write: Write) -> None:
+    """What the operator has in a file, such as an export, needs no topic to vouch for it."""
+    ended = run("replay", write(stream.bodies(delivery="raw")), f"--FlyteLineage.topics={TOPIC}")
+
+    assert (ended.code, "0 events" in ended.out) == (0, False)
 
 
 def test_store_is_temporary(run: Run, stream: Stream, write: Write, tmp_path: Path) -> None:
