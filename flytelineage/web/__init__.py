@@ -41,8 +41,4 @@ class View(Protocol):
         """What is wrong right now."""
 
     def overview(self) -> Mapping[str, Any]:
-        """What `Store.status` said not long ago.
-
-        Raises:
-            StoreError: It never said anything, since the store does not answer.
-        """
+        """What `Store.status` said the last time; empty before the first."""

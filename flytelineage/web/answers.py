@@ -9,7 +9,6 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from flytelineage.errors import StoreError
 from flytelineage.options import escaped, redact
 from flytelineage.web.page import page
 
@@ -60,19 +59,18 @@ def metrics(view: View) -> Answer:
 
 
 def status(view: View) -> Answer:
-    """What the page shows, as JSON; 503 where the store never answered."""
+    """What the page shows, as JSON."""
     health = view.health()
-    told = {
+    shown = {
         "version": view.version,
         "live": health.is_live,
         "ready": health.is_ready,
         "reasons": [*health.live, *health.ready],
-        "degraded": list(health.degraded),
+        "degraded": health.degraded,
+        **view.overview(),
     }
-    overview, error = _overview(view)
-    shown = {**told, "error": error} if error else {**told, **overview}
     body = json.dumps(_redacted(shown), indent=2, default=str)
-    return Answer(503 if error else 200, "application/json", f"{body}\n".encode())
+    return Answer(200, "application/json", f"{body}\n".encode())
 
 
 def _redacted(value: Any) -> Any:
@@ -85,18 +83,9 @@ def _redacted(value: Any) -> Any:
 
 
 def start(view: View) -> Answer:
-    """The page for people; it is there even when the store is not."""
-    overview, error = _overview(view)
-    body = page(view.version, view.health(), overview, error)
-    return Answer(503 if error else 200, "text/html; charset=utf-8", body.encode())
-
-
-def _overview(view: View) -> tuple[Mapping[str, Any], str]:
-    """What the store said, or why it says nothing."""
-    try:
-        return view.overview(), ""
-    except StoreError as exc:
-        return {}, str(exc)
+    """The page for people."""
+    body = page(view.version, view.health(), view.overview())
+    return Answer(200, "text/html; charset=utf-8", body.encode())
 
 
 def style(view: View) -> Answer:

@@ -51,14 +51,13 @@ _FURTHER = (
 )
 
 
-def page(version: str, health: Health, overview: Mapping[str, Any], error: str = "") -> str:
+def page(version: str, health: Health, overview: Mapping[str, Any]) -> str:
     """The whole page.
 
     Args:
         version: Of the program.
         health: What is wrong.
-        overview: What `Store.status` says; empty where there is an error.
-        error: Why the store says nothing.
+        overview: What `Store.status` said the last time; empty before the first.
     """
     state, css = _state(health)
     return "".join(
@@ -72,7 +71,7 @@ def page(version: str, health: Health, overview: Mapping[str, Any], error: str =
             "<p>Reads the events of Flyte, works out which tasks read and wrote which data, and "
             f"tells data catalogues. Version {shown(version)}; the page renews itself.</p>",
             *_reasons(health),
-            *(_unanswered(error) if error else _sections(overview)),
+            *(_sections(overview) if overview else [_nothing("The store was not read yet.")]),
             *_section("To look further", "Type where it runs:", _commands()),
             '<p>For programs: <a href="/status.json">status.json</a>, '
             '<a href="/metrics">metrics</a>, <a href="/readyz">readyz</a>, '
@@ -101,13 +100,10 @@ def _reasons(health: Health) -> Iterator[str]:
     reasons = [*health.live, *health.ready]
     if reasons:
         yield _list("bad", reasons)
+        yield "<p>Nothing is lost: what was received and not stored comes again. "
+        yield "The numbers are those of the last look into the store.</p>"
     if health.degraded:
         yield _list("poor", health.degraded)
-
-
-def _unanswered(error: str) -> Iterator[str]:
-    yield '<h2>The store does not answer</h2><p class="bad">'
-    yield f"{shown(error)}</p><p>Nothing is lost: what was received and not stored comes again.</p>"
 
 
 def _sections(overview: Mapping[str, Any]) -> Iterator[str]:
