@@ -374,12 +374,27 @@ class FlyteLineage(StrictApplication):
             daemon = self.build_daemon(source, store, targets, admin)
             # What waits for FlyteAdmin need not be waited for: it is asked again.
             signals.on_stop(daemon.stop, *([admin.close] if admin else []))
+            parts.enter_context(self._watched(daemon))
             self.log.info("%s", self._start_line(source, store, targets))
             left = daemon.run()
             if left:
                 self._leave(left)
         self.log.info("Stopped")
         return 0
+
+    @contextmanager
+    def _watched(self, daemon: Daemon) -> Iterator[None]:
+        """Show the daemon on `http_port` until the block ends; on none if it is 0."""
+        if not self.http_port:
+            yield
+            return
+        from flytelineage import web
+
+        with web.serve(self.http_host, self.http_port, daemon) as server:
+            self.log.info(
+                "Health, metrics and a page for people: port %d of %s", server.port, self.http_host
+            )
+            yield
 
     def _leave(self, left: Sequence[str]) -> NoReturn:
         """End although threads are at work that do not end; they would hold the process.
@@ -554,7 +569,7 @@ class FlyteLineage(StrictApplication):
             reader=ObjectReader(parent=self),
             admin=admin,
             instance=self.instance,
-            topics=self.topics,
+            topics=() if source.trusted else self.topics,
             include=self.include,
             exclude=self.exclude,
             emit=self.emit,

@@ -74,6 +74,7 @@ def misconfigured(admin: FlyteAdmin) -> None:
 
 
 IDLE = f"--FlyteLineage.source={__name__}.Idle"
+UNWATCHED = "--FlyteLineage.http_port=0"  # tests run side by side
 CATALOGUE = f"--targets={__name__}.Catalogue"
 
 
@@ -517,7 +518,7 @@ class TestDaemon:
 
     def test_it_starts_and_stops(self, run: Run, tmp_path: Path) -> None:
         """One line says from where to where; SIGTERM ends it with 0."""
-        ended = run(IDLE, "--sqs-queue=flyte-events", "--aws-region=eu-west-1")
+        ended = run(IDLE, UNWATCHED, "--sqs-queue=flyte-events", "--aws-region=eu-west-1")
 
         assert (ended.code, ended.out) == (0, "")
         (start,) = [line for line in ended.err.splitlines() if " from " in line]
@@ -530,7 +531,7 @@ class TestDaemon:
         """It is asked for names; that it is away stops nobody, and is said."""
         monkeypatch.setattr(FlyteAdmin, "check", unavailable)
 
-        ended = run(IDLE, "--sqs-queue=q", "--FlyteAdmin.endpoint=flyte.example.com")
+        ended = run(IDLE, UNWATCHED, "--sqs-queue=q", "--FlyteAdmin.endpoint=flyte.example.com")
 
         assert ended.code == 0
         assert "FlyteAdmin is away, will ask again; executions wait for their" in ended.err
@@ -544,7 +545,7 @@ class TestDaemon:
         """Names told meanwhile would be wrong for good, so it does not start."""
         monkeypatch.setattr(FlyteAdmin, "check", misconfigured)
 
-        ended = run(IDLE, "--sqs-queue=q", "--FlyteAdmin.endpoint=flyte.example.com")
+        ended = run(IDLE, UNWATCHED, "--sqs-queue=q", "--FlyteAdmin.endpoint=flyte.example.com")
 
         assert (ended.code, "set FlyteAdmin.client_id" in ended.err) == (1, True)
         assert not list(tmp_path.iterdir())
@@ -565,26 +566,30 @@ class TestDaemon:
 
     def test_emit_off(self, run: Run) -> None:
         """The start line says that nobody is told, and how to change that."""
-        assert "emit is off" in run(IDLE, "--sqs-queue=q", "--FlyteLineage.emit=False").err
+        assert (
+            "emit is off" in run(IDLE, UNWATCHED, "--sqs-queue=q", "--FlyteLineage.emit=False").err
+        )
 
     def test_state_dir(self, run: Run, tmp_path: Path) -> None:
         """The store lies there."""
         (tmp_path / "state").mkdir()
 
-        run(IDLE, "--sqs-queue=q", "--FlyteLineage.state_dir=state")
+        run(IDLE, UNWATCHED, "--sqs-queue=q", "--FlyteLineage.state_dir=state")
 
         assert (tmp_path / "state" / "flytelineage.sqlite3").exists()
 
     def test_options_of_the_source_come_first(self, run: Run) -> None:
         """Whoever sets them on the source means it."""
-        ended = run(IDLE, "--sqs-queue=q", "--Idle.region=us-west-2", "--Idle.queue=mine")
+        ended = run(
+            IDLE, UNWATCHED, "--sqs-queue=q", "--Idle.region=us-west-2", "--Idle.queue=mine"
+        )
 
         assert "queue mine in us-west-2" in ended.err
 
     @pytest.mark.parametrize("pattern", ["a//b", "/x"])
     def test_pattern_that_is_none(self, run: Run, pattern: str) -> None:
         """A glob with empty parts would match nothing, silently."""
-        ended = run(IDLE, "--sqs-queue=q", f"--FlyteLineage.include={pattern}")
+        ended = run(IDLE, UNWATCHED, "--sqs-queue=q", f"--FlyteLineage.include={pattern}")
 
         assert (ended.code, "FlyteLineage.include" in ended.err) == (1, True)
 

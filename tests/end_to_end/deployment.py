@@ -47,6 +47,8 @@ _PENDING = text("""
          + (SELECT count(*) FROM delivery WHERE due_at IS NOT NULL)
 """)
 
+_UNBUILT = "SELECT key FROM execution WHERE due_at IS NOT NULL"
+
 _END_TRANSACTIONS = text("""
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE application_name = 'flytelineage' AND xact_start IS NOT NULL
@@ -164,7 +166,7 @@ class Deployment:
 
     Attributes:
         dead: The dead-letter queue.
-        options: What each daemon is started with besides.
+        options: What each daemon is started with besides, or instead; keyed by trait.
         told_too_soon: Executions that DataHub heard of before their events were committed.
     """
 
@@ -172,7 +174,7 @@ class Deployment:
         self.folder = folder
         self.sqs = SqsDouble()
         self.gms = WatchedGms(self._look_whether_committed)
-        self.options: list[str] = []
+        self.options: dict[str, Any] = {}
         self.told_too_soon: set[str] = set()
         self._gates: dict[str, Gate] = {}
         self._store_url = store_url
@@ -242,8 +244,12 @@ class Deployment:
         """
         number = len(self._daemons)
         log = self.folder / f"daemon-{number}.log"
-        poll = f"--Daemon.poll_seconds={poll_seconds}"
-        arguments = [*self._arguments(number), poll, *self.options]
+        options = {
+            **self._options(number),
+            "Daemon.poll_seconds": poll_seconds,
+            **self.options,
+        }
+        arguments = [f"--{trait}={value}" for trait, value in options.items()]
         variables = {**self._environment(crash_at), **(environment or {})}
         process: ForkServerProcess | _Command
         if real:
@@ -257,22 +263,22 @@ class Deployment:
         self._daemons.append(daemon)
         return daemon
 
-    def _arguments(self, number: int) -> list[str]:
+    def _options(self, number: int) -> dict[str, Any]:
         """The options of a daemon that hurries; the number keeps their files apart."""
-        return [
-            "--sqs-queue=events",
-            "--targets=file,datahub,glue",
-            f"--Store.url={self._store_url}",
-            "--Store.min_settle=0.1",
-            "--Daemon.lease_seconds=1",
-            "--Daemon.pollers=2",
-            "--Daemon.retry_seconds=0.05",
-            "--Daemon.refresh_hours=0",
-            f"--SqsSource.wait_seconds={POLL}",
-            f"--FileTarget.path={self.folder}/lineage-{number}.jsonl",
-            f"--DataHubTarget.server={self._url('datahub', self.gms.url)}",
-            "--DataHubTarget.batch_size=20",
-        ]
+        return {
+            "FlyteLineage.sqs_queue": "events",
+            "FlyteLineage.targets": "file,datahub,glue",
+            "Store.url": self._store_url,
+            "Store.min_settle": 0.1,
+            "Daemon.lease_seconds": 1,
+            "Daemon.pollers": 2,
+            "Daemon.retry_seconds": 0.05,
+            "Daemon.refresh_hours": 0,
+            "SqsSource.wait_seconds": POLL,
+            "FileTarget.path": f"{self.folder}/lineage-{number}.jsonl",
+            "DataHubTarget.server": self._url("datahub", self.gms.url),
+            "DataHubTarget.batch_size": 20,
+        }
 
     def _environment(self, crash_at: str) -> dict[str, str]:
         """Queue and AWS on loopback, nothing of the user's own."""
@@ -318,9 +324,14 @@ class Deployment:
         self.wait_for(lambda: self.drained() or not self.some_live())
         assert self.some_live(), self._daemons[-1].log
 
+    @property
+    def living(self) -> list[Daemon]:
+        """The daemons that have not ended."""
+        return [one for one in self._daemons if one.exitcode is None]
+
     def some_live(self) -> bool:
         """Whether any daemon lives."""
-        return any(one.exitcode is None for one in self._daemons)
+        return bool(self.living)
 
     def wait_for_calls(self, number: int) -> None:
         """Wait until the daemons asked for so many things more, or nothing is left."""
@@ -339,13 +350,18 @@ class Deployment:
         """
         ends_at = time.monotonic() + PATIENCE
         while not happened():
-            if time.monotonic() > ends_at:
+            if time.monotonic() > ends_at or self._all_failed():
                 logs = "\n".join(f"---\n{one.log[-3000:]}" for one in self._daemons)
                 raise AssertionError(f"It did not happen within {PATIENCE} s\n{logs}")
             for daemon in self._daemons:
                 daemon.weigh()
             self.sqs.advance(pace)
             time.sleep(0.02)
+
+    def _all_failed(self) -> bool:
+        """Whether none lives and one ended with an error: then nothing more will happen."""
+        ended = [one.exitcode for one in self._daemons]
+        return None not in ended and any(status > 0 for status in ended if status)
 
     # --------------------------------------------------------------------- state
 
@@ -362,6 +378,19 @@ class Deployment:
         finally:
             store.close()
         return hashes, bodies
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What the store answers."""
+        with self._engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+    def told_all(self, *targets: str) -> bool:
+        """Whether the queue is empty and nothing is due at these targets, or to be built."""
+        if self.queue.visible or self.queue.in_flight or self._column(_UNBUILT):
+            return False
+        return not set(self._column("SELECT DISTINCT target FROM delivery WHERE due_at > 0")) & {
+            *targets
+        }
 
     def _column(self, query: str) -> list[Any]:
         with self._engine.connect() as connection:
