@@ -11,6 +11,7 @@ stand still; and it inherits no credentials.
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import signal
@@ -21,6 +22,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from flytelineage.errors import SourceError
 from flytelineage.events import decode
@@ -63,25 +65,29 @@ def lethal(
         SourceError: No child could be started; nothing is known of the bodies.
     """
     reasons: list[str | None] = []
-    options = {"instance": instance, "topics": list(topics)}
+    task = {
+        "options": {"instance": instance, "topics": list(topics)},
+        "cpu_seconds": CPU_SECONDS,
+        "memory_bytes": MEMORY_BYTES,
+    }
     while len(reasons) < len(bodies):
-        left = bodies[len(reasons) :]
+        left = list(bodies[len(reasons) :])
         with _one_child:
-            survived, reason = _try({**options, "bodies": list(left)})
+            survived, reason = _try({**task, "bodies": left})
         reasons.extend([None] * survived)
         if survived < len(left):
             reasons.append(reason)
     return reasons
 
 
-def _try(request: Mapping[str, object]) -> tuple[int, str]:
+def _try(task: Mapping[str, object]) -> tuple[int, str]:
     """Let one child decode until it is done or dead.
 
     Returns:
         How many bodies it survived, and what it died of.
     """
     try:
-        child = _run(request)
+        child = _run(task)
     except subprocess.TimeoutExpired as exc:
         said, why = exc.stdout or b"", f"takes more than {WALL_SECONDS:.0f} s"
         complaint = why
@@ -99,11 +105,11 @@ def _try(request: Mapping[str, object]) -> tuple[int, str]:
     return words.count(_DECODED), f"Not decoded, since that {why}"
 
 
-def _run(request: Mapping[str, object]) -> subprocess.CompletedProcess[bytes]:
+def _run(task: Mapping[str, object]) -> subprocess.CompletedProcess[bytes]:
     """Start a child and wait for its end."""
     return subprocess.run(  # noqa: S603 - our own interpreter and module
         [sys.executable, "-m", __name__],
-        input=json.dumps(request).encode(),
+        input=json.dumps(task).encode(),
         capture_output=True,
         timeout=WALL_SECONDS,
         check=False,
@@ -131,21 +137,21 @@ def _died_of(status: int) -> str:
 
 def _main() -> None:
     """Decode what standard input holds; tell after each body that we are alive."""
-    request = json.load(sys.stdin)
+    task = json.load(sys.stdin)
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_DATA, MEMORY_BYTES)
+    _limit(resource.RLIMIT_DATA, task["memory_bytes"])
     _say(_STARTED)
-    for body in request["bodies"]:
+    for body in task["bodies"]:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        # Whole seconds, of the whole process: rounded up.
-        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS)
-        _decode(body, request["instance"], request["topics"])
+        # It counts whole seconds of the whole process.
+        _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + task["cpu_seconds"])
+        _decode(body, task["options"])
         _say(_DECODED)
 
 
-def _decode(body: str, instance: str, topics: Collection[str]) -> None:
+def _decode(body: str, options: Mapping[str, Any]) -> None:
     try:
-        decode(body, received_at=datetime.now(timezone.utc), instance=instance, topics=topics)
+        decode(body, received_at=datetime.now(timezone.utc), **options)
     except MemoryError:
         # At once: without memory there may be no orderly end.
         os._exit(_OUT_OF_MEMORY)

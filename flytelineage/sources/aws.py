@@ -1,4 +1,4 @@
-"""What AWS means: where a queue is, and what to do about an error.
+"""What AWS means: where a queue is, what will make trouble, what to do about an error.
 
 Pure knowledge, used by `SqsSource`; nothing here talks to AWS.
 """
@@ -6,11 +6,20 @@ Pure knowledge, used by `SqsSource`; nothing here talks to AWS.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
+
+from flytelineage.permissions import partition
+
+RETENTION = "MessageRetentionPeriod"
+MIN_VISIBILITY_SECONDS = 30
+MIN_MAX_RECEIVES = 5
+MIN_RETENTION_DAYS = 4
+MAX_RETENTION_DAYS = 14
+_DAY = 86_400
 
 _NAME = re.compile(r"[\w-]{1,80}(\.fifo)?", re.ASCII)
 _REGION = r"[a-z]{2,4}(?:-[a-z]+)+-\d+"
@@ -84,6 +93,16 @@ _ADVICE: Mapping[str, str] = {
 """What the operator does about an error that stays, by its name."""
 
 
+_Cause = Literal["call", "queue", "credentials"]
+
+_CAUSES: Mapping[str, _Cause] = {
+    _NO_QUEUE: "queue",
+    _BAD_CREDENTIALS: "credentials",
+    _EXPIRED: "credentials",
+    _NO_CREDENTIALS: "credentials",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class QueuePlace:
     """Where a queue is.
@@ -103,11 +122,7 @@ class QueuePlace:
     @property
     def arn(self) -> str:
         """The queue as policies name it."""
-        partition = "aws"
-        for prefix, other in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("eusc-", "aws-eusc")):
-            if self.region.startswith(prefix):
-                partition = other
-        return f"arn:{partition}:sqs:{self.region}:{self.account}:{self.name}"
+        return f"arn:{partition(self.region)}:sqs:{self.region}:{self.account}:{self.name}"
 
 
 def locate(queue: str, region: str) -> QueuePlace:
@@ -146,6 +161,72 @@ def _region_of(host: str) -> str | None:
     return None
 
 
+def warnings(
+    attributes: Mapping[str, str],
+    redrive: Mapping[str, Any],
+    *,
+    hidden_seconds: float,
+    dead_letter_seconds: int | None,
+) -> Iterator[str]:
+    """What about a queue will make trouble later, and what to do about it.
+
+    Args:
+        attributes: As the queue tells them.
+        redrive: Its policy for what is received too often; empty without one.
+        hidden_seconds: For how long a received message stays hidden.
+        dead_letter_seconds: How long dead letters are kept, if that is known.
+    """
+    yield from _redrive_warnings(redrive)
+    yield from _retention_warnings(int(attributes.get(RETENTION, 0)), dead_letter_seconds)
+    if hidden_seconds < MIN_VISIBILITY_SECONDS:
+        yield (
+            f"messages are hidden for {hidden_seconds:.0f} s only: what takes longer to store is "
+            f"handed out twice; {MIN_VISIBILITY_SECONDS} s or more is safe"
+        )
+    if key := attributes.get("KmsMasterKeyId"):
+        yield (
+            f"it is encrypted with the KMS key {key}: allow kms:Decrypt here, and allow SNS "
+            "to use the key, or no message arrives"
+        )
+
+
+def _redrive_warnings(redrive: Mapping[str, Any]) -> Iterator[str]:
+    if not redrive:
+        yield (
+            "it has no RedrivePolicy: a message that cannot be stored comes again until its "
+            "retention ends; give the queue a dead-letter queue"
+        )
+    elif int(redrive["maxReceiveCount"]) < MIN_MAX_RECEIVES:
+        yield (
+            f"maxReceiveCount is {redrive['maxReceiveCount']}: a few restarts move good "
+            f"messages to the dead-letter queue; {MIN_MAX_RECEIVES} or more is safe"
+        )
+
+
+def _retention_warnings(seconds: int, dead_letter_seconds: int | None) -> Iterator[str]:
+    """Whether messages last until somebody looks: after a long weekend, say.
+
+    A dead letter counts from when it was first sent, so it needs more time than the
+    queue gives; with all that SQS allows there is nothing left to do.
+    """
+    if 0 < seconds < MIN_RETENTION_DAYS * _DAY:
+        yield (
+            f"it keeps messages for {_span(seconds)} only: what comes while nothing receives for "
+            f"longer is lost; {MAX_RETENTION_DAYS} days are the most"
+        )
+    most = MAX_RETENTION_DAYS * _DAY
+    if dead_letter_seconds is not None and dead_letter_seconds <= min(seconds, most - 1):
+        yield (
+            f"its dead-letter queue keeps messages for {_span(dead_letter_seconds)}, counted from "
+            f"when they were sent, and the queue itself for {_span(seconds)}: they may be gone "
+            f"before anybody sees them; let it keep them for {MAX_RETENTION_DAYS} days"
+        )
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds / _DAY:.3g} days" if seconds > _DAY else f"{seconds / 3600:.3g} hours"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a call to AWS failed.
@@ -153,10 +234,13 @@ class Failure:
     Attributes:
         lasting: Trying again does not help until somebody acts.
         text: What is wrong and what to do, in one line.
+        cause: What has to be put right; `call` is all that may concern this call alone,
+            a missing right, say.
     """
 
     lasting: bool
     text: str
+    cause: _Cause = "call"
 
 
 def explain(exc: Exception, operation: str, place: QueuePlace) -> Failure:
@@ -182,7 +266,7 @@ def explain(exc: Exception, operation: str, place: QueuePlace) -> Failure:
     if isinstance(exc, ResponseParserError):
         return Failure(False, f"what answers is not SQS ({_one_line(exc)})")
     advice = _ADVICE.get(type(exc).__name__, "boto3 cannot be used as it is set up")
-    return Failure(True, f"{advice} ({_one_line(exc)})")
+    return Failure(True, f"{advice} ({_one_line(exc)})", _CAUSES.get(advice, "call"))
 
 
 def _explain_answer(exc: Any, operation: str, place: QueuePlace) -> Failure:
@@ -196,7 +280,8 @@ def _explain_answer(exc: Any, operation: str, place: QueuePlace) -> Failure:
     # Credentials are fetched on the way, so it may be STS that answered.
     service = "sts" if exc.operation_name.startswith("AssumeRole") else "sqs"
     action = f"{service}:{exc.operation_name.removesuffix('Batch')}"
-    return Failure(True, f"{_advice(name, action, place)} ({detail})")
+    cause = _CAUSES.get(_ADVICE.get(name, ""), "call")
+    return Failure(True, f"{_advice(name, action, place)} ({detail})", cause)
 
 
 def _explain_silence(exc: Exception, place: QueuePlace) -> Failure:
@@ -243,7 +328,11 @@ def _name(exc: Any) -> str:
     name = type(exc).__name__
     if name != "ClientError":
         return name
-    code = str(exc.response.get("Error", {}).get("Code", ""))
+    return code_of(str(exc.response.get("Error", {}).get("Code", "")))
+
+
+def code_of(code: str) -> str:
+    """An error's code in its shortest spelling."""
     return code.removeprefix("AWS.SimpleQueueService.").removesuffix("Exception")
 
 

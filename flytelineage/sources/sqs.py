@@ -8,10 +8,12 @@ what to type.
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -20,12 +22,33 @@ from traitlets import Float, Integer, TraitError, Unicode, validate
 from flytelineage import __version__
 from flytelineage.errors import ConfigError, SourceError
 from flytelineage.grouping import Grouped
-from flytelineage.sources import Message, Source
-from flytelineage.sources.aws import QueuePlace, explain, locate
+from flytelineage.permissions import Statement
+from flytelineage.sources import Backlog, Message, Source
+from flytelineage.sources.aws import (
+    RETENTION,
+    Failure,
+    QueuePlace,
+    code_of,
+    explain,
+    locate,
+    warnings,
+)
 
 DELETE_RETRIES = 3
-MIN_VISIBILITY_SECONDS = 30
-MIN_MAX_RECEIVES = 5
+
+_BATCH = 10
+_DEFAULT_VISIBILITY_SECONDS = 30
+_MAX_VISIBILITY_SECONDS = 43_200
+_NOT_HIDDEN = frozenset({"MessageNotInflight", "ReceiptHandleIsInvalid"})
+"""Answers to hiding what was deleted, or came to somebody else meanwhile."""
+
+_ACTIONS = (
+    "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+)  # fmt: skip
+
+_PREPARING = frozenset({"CreateClient", "GetQueueUrl"})
+"""What comes before the first call proper: that it worked does not say that we run."""
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL")
 
@@ -131,11 +154,12 @@ class SqsSource(Source):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._client: Any = None
         self._url: str | None = None
+        self._queue_visibility = _DEFAULT_VISIBILITY_SECONDS
         self._worked: set[str] = set()
-        self._delete = Grouped(self._delete_group, max_items=10, parallel=True)
+        self._delete = Grouped(self._delete_group, max_items=_BATCH, parallel=True)
 
     @validate("queue")
     def _check_queue(self, proposal: Mapping[str, Any]) -> str:
@@ -179,9 +203,41 @@ class SqsSource(Source):
                 f"SQS did not delete {len(failed)} of {len(messages)} messages; they come again"
             )
 
+    def hide(self, messages: Sequence[Message], seconds: float) -> None:
+        """Change their visibility timeout, in tens; SQS allows twelve hours in all."""
+        timeout = min(math.ceil(seconds), _MAX_VISIBILITY_SECONDS)
+        failed = 0
+        for first in range(0, len(messages), _BATCH):
+            failures = self._hide_batch(messages[first : first + _BATCH], timeout)
+            failed += sum(code not in _NOT_HIDDEN for _, code in failures)
+        if failed:
+            raise SourceError(
+                f"SQS did not change the visibility of {failed} of {len(messages)} messages"
+            )
+
+    @property
+    def visibility_seconds(self) -> float:
+        """As set; else as the queue said when it was last asked, at first SQS's default."""
+        return self.visibility_timeout or self._queue_visibility
+
+    def backlog(self) -> Backlog:
+        """Ask for the queue's attributes, which lag some seconds behind."""
+        attributes = self._attributes(
+            "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+        )
+        return Backlog(
+            visible=int(attributes["ApproximateNumberOfMessages"]),
+            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+        )
+
     def describe(self) -> str:
         """The queue's name and region."""
         return f"SQS queue {self.place.name} in {self.place.region}" if self.queue else "no queue"
+
+    def permissions(self) -> Sequence[Statement]:
+        """All that is done with the queue; nothing of it sends."""
+        found = () if self.place.url else ("sqs:GetQueueUrl",)
+        return [Statement("Queue", (*_ACTIONS, *found), (self.place.arn,))]
 
     def check(self) -> None:
         """Look at the queue, and warn of what will make trouble later.
@@ -190,13 +246,12 @@ class SqsSource(Source):
             ConfigError: What is wrong and what to do, in one line.
             SourceError: SQS does not answer now.
         """
-        client, url = self._connected()
-        with self._asking("GetQueueAttributes"):
-            answer = client.get_queue_attributes(
-                QueueUrl=url,
-                AttributeNames=["RedrivePolicy", "VisibilityTimeout", "KmsMasterKeyId"],
-            )
-        for warning in self._warnings(answer.get("Attributes", {})):
+        attributes = self._attributes("RedrivePolicy", "KmsMasterKeyId", RETENTION)
+        redrive = json.loads(attributes.get("RedrivePolicy") or "{}")
+        kept = self._dead_letter_retention(redrive) if redrive else None
+        for warning in warnings(
+            attributes, redrive, hidden_seconds=self.visibility_seconds, dead_letter_seconds=kept
+        ):
             self.log.warning("%s: %s", self.describe(), warning)
 
     def close(self) -> None:
@@ -205,6 +260,19 @@ class SqsSource(Source):
             if self._client is not None:
                 self._client.close()
             self._client = self._url = None
+
+    def _attributes(self, *names: str) -> Mapping[str, str]:
+        """What the queue says of itself; the visibility timeout on the way."""
+        client, url = self._connected()
+        with self._asking("GetQueueAttributes"):
+            answer = client.get_queue_attributes(
+                QueueUrl=url, AttributeNames=[*names, "VisibilityTimeout"]
+            )
+        attributes: Mapping[str, str] = answer.get("Attributes", {})
+        self._queue_visibility = int(
+            attributes.get("VisibilityTimeout", _DEFAULT_VISIBILITY_SECONDS)
+        )
+        return attributes
 
     # ------------------------------------------------------------------ connecting
 
@@ -232,7 +300,8 @@ class SqsSource(Source):
             max_pool_connections=self.max_connections,
             # Few: the daemon backs off by itself, and says so.
             retries={"mode": "standard", "total_max_attempts": 3},
-            user_agent_extra=f"flytelineage/{__version__}",
+            # A tenth of what a request costs is boto3 spelling out its own, each time anew.
+            user_agent=f"flytelineage/{__version__}",
         )
         # The environment comes first: inside containers a queue's URL often names a host
         # that only the outside can reach.
@@ -271,43 +340,37 @@ class SqsSource(Source):
 
     def _delete_batch(self, messages: list[Message]) -> list[Message]:
         client, url = self._connected()
-        entries = [
-            {"Id": str(number), "ReceiptHandle": message.handle}
-            for number, message in enumerate(messages)
-        ]
         with self._asking("DeleteMessageBatch"):
-            answer = client.delete_message_batch(QueueUrl=url, Entries=entries)
-        failed = answer.get("Failed", ())
-        for one in failed:
-            message = messages[int(one["Id"])]
-            self.log.debug("SQS did not delete message %s: %s", message.id, one["Code"])
-        return [messages[int(one["Id"])] for one in failed]
+            answer = client.delete_message_batch(QueueUrl=url, Entries=_entries(messages))
+        failures = _failures(answer, messages)
+        for message, code in failures:
+            self.log.debug("SQS did not delete message %s: %s", message.id, code)
+        return [message for message, _ in failures]
+
+    def _hide_batch(self, messages: Sequence[Message], timeout: int) -> list[tuple[Message, str]]:
+        client, url = self._connected()
+        with self._asking("ChangeMessageVisibilityBatch"):
+            answer = client.change_message_visibility_batch(
+                QueueUrl=url, Entries=_entries(messages, VisibilityTimeout=timeout)
+            )
+        return _failures(answer, messages)
 
     # -------------------------------------------------------------------- checking
 
-    def _warnings(self, attributes: Mapping[str, str]) -> Iterator[str]:
-        redrive = json.loads(attributes.get("RedrivePolicy") or "{}")
-        if not redrive:
-            yield (
-                "it has no RedrivePolicy: a message that cannot be stored comes again until its "
-                "retention ends; give the queue a dead-letter queue"
+    def _dead_letter_retention(self, redrive: Mapping[str, Any]) -> int | None:
+        """Seconds that dead letters are kept; `None` where we may not know."""
+        client, url = self._connected()
+        # SQS wants both in one account and region.
+        place = replace(self.place, name=redrive["deadLetterTargetArn"].rpartition(":")[2])
+        try:
+            answer = client.get_queue_attributes(
+                QueueUrl=f"{url.rpartition('/')[0]}/{place.name}", AttributeNames=[RETENTION]
             )
-        elif int(redrive["maxReceiveCount"]) < MIN_MAX_RECEIVES:
-            yield (
-                f"maxReceiveCount is {redrive['maxReceiveCount']}: a few restarts move good "
-                f"messages to the dead-letter queue; {MIN_MAX_RECEIVES} or more is safe"
-            )
-        visibility = self.visibility_timeout or int(attributes.get("VisibilityTimeout", 30))
-        if visibility < MIN_VISIBILITY_SECONDS:
-            yield (
-                f"messages are hidden for {visibility} s only: what takes longer to store is "
-                f"handed out twice; {MIN_VISIBILITY_SECONDS} s or more is safe"
-            )
-        if key := attributes.get("KmsMasterKeyId"):
-            yield (
-                f"it is encrypted with the KMS key {key}: allow kms:Decrypt here, and allow SNS "
-                "to use the key, or no message arrives"
-            )
+        except _errors() as exc:
+            text = explain(exc, "GetQueueAttributes", place).text
+            self.log.info("Nothing is known of the dead-letter queue %s: %s", place.name, text)
+            return None
+        return int(answer["Attributes"][RETENTION])
 
     @contextmanager
     def _asking(self, operation: str) -> Iterator[None]:
@@ -316,17 +379,38 @@ class SqsSource(Source):
         What worked once can work again: from then on nothing is the configuration's
         fault for certain, so expired credentials or a changed policy only interrupt.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-        from botocore.parsers import ResponseParserError
-
+        client = self._client
         try:
             yield
-        except (BotoCoreError, ClientError, ResponseParserError) as exc:
+        except _errors() as exc:
             failure = explain(exc, operation, self.place)
-            lasting = failure.lasting and operation not in self._worked
+            if failure.cause == "credentials":
+                self._forget(client)
+            lasting = failure.lasting and not self._proven(operation, failure)
             kind = ConfigError if lasting else SourceError
             raise kind(f"{self.describe()}: {failure.text}") from exc
         self._worked.add(operation)
+
+    def _proven(self, operation: str, failure: Failure) -> bool:
+        """Whether what fails worked before: this call, or any if it is about all calls."""
+        if failure.cause == "call":
+            return operation in self._worked
+        return bool(self._worked - _PREPARING)
+
+    def _forget(self, client: Any) -> None:
+        """Let the next call look for credentials: botocore reads most of them only once."""
+        with self._lock:
+            if client is not None and client is self._client:
+                client.close()
+                self._client = None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What boto3 raises where AWS, the network or its own set-up fails."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return BotoCoreError, ClientError, ResponseParserError
 
 
 def _message(received: Mapping[str, Any]) -> Message:
@@ -339,3 +423,16 @@ def _message(received: Mapping[str, Any]) -> Message:
         sent_at=datetime.fromtimestamp(int(sent) / 1000, timezone.utc) if sent else None,
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
     )
+
+
+def _entries(messages: Sequence[Message], **options: int) -> list[dict[str, Any]]:
+    """Messages as a batch names them: by their place in it."""
+    return [
+        {"Id": str(number), "ReceiptHandle": message.handle, **options}
+        for number, message in enumerate(messages)
+    ]
+
+
+def _failures(answer: Mapping[str, Any], messages: Sequence[Message]) -> list[tuple[Message, str]]:
+    """What a batch did not do, and what the error is called."""
+    return [(messages[int(one["Id"])], code_of(one["Code"])) for one in answer.get("Failed", ())]

@@ -16,7 +16,7 @@ with SqsDouble() as sqs:
 
 `python -m flytelineage.testing.sqs --queue flyte-events` serves it from a process of
 its own. Left out, and ignored in requests: message attributes, delays, FIFO queues,
-retention, permissions and signatures.
+retention, permissions and signatures; but it knows which credentials are expired.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ MAX_IN_FLIGHT = 120_000
 SHUFFLE_WINDOW = 100
 """How far out of order a shuffled message can come."""
 
+_KEY = re.compile(r"Credential=(?P<key>[^/]+)/")
 _HANDLE = re.compile(r"(?P<id>[0-9a-f-]{36})#(?P<receives>\d+)")
 _DEFAULT_ATTRIBUTES = {
     "VisibilityTimeout": "30",
@@ -115,6 +116,10 @@ class _Stored:
         return f"{self.id}#{self.receives}"
 
 
+def _no_queue() -> SqsError:
+    return SqsError("QueueDoesNotExist", "The specified queue does not exist.")
+
+
 class Queue:
     """One queue: what is visible, what is in flight, what was deleted.
 
@@ -123,7 +128,14 @@ class Queue:
     Args:
         changed: Guards the queue, and wakes who waits for messages.
         dead_letters: Where a message goes that was received `max_receives` times.
+
+    Attributes:
+        received: How often messages were handed out, the same one again included.
+        deleted: How many messages were deleted.
+        gone: Whether the queue itself was deleted.
     """
+
+    gone = False
 
     def __init__(
         self,
@@ -138,10 +150,11 @@ class Queue:
     ) -> None:
         self.name = name
         self.attributes = {**_DEFAULT_ATTRIBUTES, **attributes}
+        self.received = 0
         self.deleted = 0
+        self.dead_letters = dead_letters
         self._now = now
         self._changed = changed
-        self._dead_letters = dead_letters
         self._max_receives = max_receives
         self._random = random.Random(seed)  # noqa: S311 - disorder on demand, not a secret
         self._visible: OrderedDict[str, _Stored] = OrderedDict()
@@ -213,6 +226,8 @@ class Queue:
         with self._changed:
             ends_at = self._now() + wait_seconds
             while True:
+                if self.gone:
+                    raise _no_queue()
                 taken = self._take(limit, visibility_seconds, fault)
                 left = ends_at - self._now()
                 if taken or left <= 0 or stopped():
@@ -226,8 +241,8 @@ class Queue:
         taken: list[_Stored] = []
         while self._visible and len(taken) < limit:
             message = self._next(fault)
-            if self._dead_letters is not None and message.receives >= self._max_receives:
-                self._dead_letters._visible[message.id] = message
+            if self.dead_letters is not None and message.receives >= self._max_receives:
+                self.dead_letters._visible[message.id] = message
                 self._changed.notify_all()
             else:
                 self._hide(message, visibility_seconds)
@@ -244,6 +259,7 @@ class Queue:
         return self._visible.pop(self._random.choice(window))
 
     def _hand_out(self, message: _Stored) -> dict[str, Any]:
+        self.received += 1
         message.receives += 1
         message.first_received_at = message.first_received_at or self._now()
         return {
@@ -285,6 +301,29 @@ class Queue:
             self._visible.clear()
             self._hidden.clear()
 
+    def redrive(self, to: Queue) -> int:
+        """Move what is visible to another queue, as new messages sent long ago.
+
+        Returns:
+            How many were moved.
+        """
+        with self._changed:
+            self._show_again()
+            moved = list(self._visible.values())
+            self._visible.clear()
+            for message in moved:
+                new = _Stored(str(uuid.uuid4()), message.body, message.md5, message.sent_at)
+                to._visible[new.id] = new
+            self._changed.notify_all()
+        return len(moved)
+
+    def close(self) -> None:
+        """Be deleted: forget everything, and send away who waits for messages."""
+        with self._changed:
+            self.gone = True
+            self.purge()
+            self._changed.notify_all()
+
     def _find(self, handle: str) -> _Stored | None:
         match = _HANDLE.fullmatch(handle)
         if match is None:
@@ -322,6 +361,7 @@ class SqsDouble:
 
     Attributes:
         calls: How often each operation was called.
+        keys: How often each access key signed a call.
     """
 
     def __init__(
@@ -333,12 +373,14 @@ class SqsDouble:
         seed: int = 0,
     ) -> None:
         self.calls: Counter[str] = Counter()
+        self.keys: Counter[str] = Counter()
         self.latency = latency
         self._clock = clock
         self._seed = seed
         self._ahead = 0.0
         self._queues: dict[str, Queue] = {}
         self._scripts: dict[str, Iterator[Fault | None]] = {}
+        self._expired: set[str] = set()
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
         self._server = _Server(("127.0.0.1", port), self)
@@ -423,17 +465,32 @@ class SqsDouble:
         """
         with self._changed:
             if name not in self._queues:
-                raise SqsError("QueueDoesNotExist", "The specified queue does not exist.")
+                raise _no_queue()
             return self._queues[name]
+
+    def delete_queue(self, name: str) -> None:
+        """Forget a queue and its messages; one that is made anew knows nothing of them."""
+        with self._changed:
+            self.queue(name).close()
+            del self._queues[name]
+
+    def expire(self, key: str) -> None:
+        """Refuse from now on what this access key signed."""
+        self._expired.add(key)
 
     def queue_url(self, name: str) -> str:
         """What `GetQueueUrl` answers."""
         return f"{self.url}/{ACCOUNT}/{name}"
 
-    def begin(self, operation: str) -> Fault:
-        """Count a call and look up what the script has for it."""
+    def begin(self, operation: str, authorization: str = "") -> Fault:
+        """Count a call and look up what goes wrong with it."""
+        signed = _KEY.search(authorization)
         with self._changed:
             self.calls[operation] += 1
+            if signed:
+                self.keys[signed["key"]] += 1
+                if signed["key"] in self._expired:
+                    return Fault(code="ExpiredToken", status=403)
             return next(self._scripts.get(operation, iter(())), None) or NO_FAULT
 
     def perform(self, operation: str, request: Mapping[str, Any], fault: Fault) -> dict[str, Any]:
@@ -443,7 +500,7 @@ class SqsDouble:
             SqsError: It cannot be done, or the script forbids it.
         """
         if fault.code:
-            raise SqsError(fault.code, "Because the script says so", fault.status)
+            raise SqsError(fault.code, "Because the test says so", fault.status)
         perform = _OPERATIONS.get(operation)
         if perform is None:
             raise SqsError("InvalidAction", f"The action {operation} is not known to the double")
@@ -529,6 +586,19 @@ class SqsDouble:
             ),
         )
 
+    def _delete_queue(self, request: Mapping[str, Any], fault: Fault) -> dict[str, Any]:
+        self.delete_queue(self._queue_of(request).name)
+        return {}
+
+    def _start_move(self, request: Mapping[str, Any], fault: Fault) -> dict[str, Any]:
+        """Move dead letters back to where they came from, or to a queue that is named."""
+        dead = self.queue(request["SourceArn"].rpartition(":")[2])
+        named = request.get("DestinationArn", "").rpartition(":")[2]
+        with self._changed:
+            sources = [one for one in self._queues.values() if one.dead_letters is dead]
+        dead.redrive(self.queue(named) if named else sources[0])
+        return {"TaskHandle": str(uuid.uuid4())}
+
     def _purge_queue(self, request: Mapping[str, Any], fault: Fault) -> dict[str, Any]:
         self._queue_of(request).purge()
         return {}
@@ -536,6 +606,7 @@ class SqsDouble:
 
 _OPERATIONS: Mapping[str, Callable[[SqsDouble, Mapping[str, Any], Fault], dict[str, Any]]] = {
     "CreateQueue": SqsDouble._create_queue,
+    "DeleteQueue": SqsDouble._delete_queue,
     "GetQueueUrl": SqsDouble._get_queue_url,
     "GetQueueAttributes": SqsDouble._get_queue_attributes,
     "SendMessage": SqsDouble._send_message,
@@ -546,6 +617,7 @@ _OPERATIONS: Mapping[str, Callable[[SqsDouble, Mapping[str, Any], Fault], dict[s
     "ChangeMessageVisibility": SqsDouble._change_visibility,
     "ChangeMessageVisibilityBatch": SqsDouble._change_visibility_batch,
     "PurgeQueue": SqsDouble._purge_queue,
+    "StartMessageMoveTask": SqsDouble._start_move,
 }
 
 
@@ -620,7 +692,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         double = self.server.double
         operation = self.headers.get("X-Amz-Target", "").removeprefix("AmazonSQS.")
-        fault = double.begin(operation)
+        fault = double.begin(operation, self.headers.get("Authorization", ""))
         if pause := double.latency + fault.delay_seconds:
             time.sleep(pause)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import repeat
 from pathlib import Path
@@ -17,7 +18,8 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from flytelineage.errors import ConfigError, FlyteLineageError, SourceError
-from flytelineage.sources.aws import QueuePlace, explain, locate
+from flytelineage.sources import Backlog
+from flytelineage.sources.aws import RETENTION, QueuePlace, explain, locate
 from flytelineage.sources.sqs import SqsSource
 from flytelineage.testing.sqs import Fault, Queue, SqsDouble
 
@@ -292,6 +294,113 @@ class TestDeleting:
         assert sqs.calls["DeleteMessageBatch"] < 20
 
 
+class TestHiding:
+    def test_what_is_in_hand_can_be_kept_for_longer(
+        self, sqs: SqsDouble, source: SqsSource, queue: Queue
+    ) -> None:
+        """From now on, whatever the queue says; the right to delete stays."""
+        queue.send(map(str, range(25)))
+        messages = [*source.receive(), *source.receive(), *source.receive()]
+        sqs.advance(29)
+
+        source.hide(messages, 59.5)
+
+        sqs.advance(59)
+        assert list(source.receive()) == []
+        source.delete(messages)
+        assert (queue.deleted, queue.bodies) == (25, [])
+        assert sqs.calls["ChangeMessageVisibilityBatch"] == 3
+
+    def test_what_is_given_back_comes_at_once(self, source: SqsSource, queue: Queue) -> None:
+        """To anybody, and it counts as one more receive."""
+        queue.send(["one", "two"])
+        messages = source.receive()
+
+        source.hide(messages, 0)
+
+        assert [one.receive_count for one in source.receive()] == [2, 2]
+
+    def test_what_is_gone_needs_no_hiding(
+        self, sqs: SqsDouble, source: SqsSource, queue: Queue
+    ) -> None:
+        """Deleted, lapsed, or of a queue that was made anew: nothing went wrong."""
+        queue.send(["deleted", "lapsed"])
+        messages = source.receive()
+        source.delete(messages[:1])
+        sqs.advance(31)
+
+        source.hide([*messages, replace(messages[0], handle="of another queue")], 60)
+
+        assert [one.body for one in source.receive()] == ["lapsed"]
+
+    def test_what_may_come_earlier_is_told(
+        self, sqs: SqsDouble, source: SqsSource, queue: Queue
+    ) -> None:
+        """How many; the others stay hidden."""
+        queue.send(["one", "two"])
+        messages = source.receive()
+        sqs.script("ChangeMessageVisibilityBatch", [Fault(fail_entries=(1,))])
+
+        with pytest.raises(SourceError, match="1 of 2 messages"):
+            source.hide(messages, 60)
+
+        sqs.advance(31)
+        assert [one.body for one in source.receive()] == ["two"]
+
+    def test_no_more_is_asked_for_than_is_allowed(self, source: SqsSource, queue: Queue) -> None:
+        """Twelve hours; more would be refused, and the message be back at once."""
+        queue.send(["one"])
+        messages = source.receive()
+
+        source.hide(messages, 1e9)
+
+        assert queue.in_flight == 1
+
+    def test_nothing_takes_no_request(self, sqs: SqsDouble, source: SqsSource) -> None:
+        """Whoever keeps messages hidden need not look whether there are any."""
+        source.hide([], 60)
+
+        assert not sqs.calls
+
+    @pytest.mark.parametrize(
+        ("own", "asked", "seconds"),
+        [(None, False, 30), (None, True, 45), (0, True, 45), (7, True, 7)],
+    )
+    def test_it_says_for_how_long_messages_are_hidden(
+        self, sqs: SqsDouble, own: int | None, asked: bool, seconds: float
+    ) -> None:
+        """As set, else as the queue said; before it was asked, as queues usually do."""
+        sqs.create_queue("slow", {"VisibilityTimeout": "45"})
+        source = SqsSource(queue="slow", visibility_timeout=own)
+
+        if asked:
+            source.backlog()
+
+        assert source.visibility_seconds == seconds
+        source.close()
+
+    def test_the_right_to_hide_is_named(
+        self, sqs: SqsDouble, source: SqsSource, queue: Queue
+    ) -> None:
+        """As policies name it."""
+        queue.send(["one"])
+        messages = source.receive()
+        sqs.script("ChangeMessageVisibilityBatch", repeat(Fault(code="AccessDenied", status=403)))
+
+        with pytest.raises(ConfigError, match=r"allow sqs:ChangeMessageVisibility on arn"):
+            source.hide(messages, 60)
+
+
+class TestBacklog:
+    def test_it_counts_what_waits_and_what_is_out(self, source: SqsSource, queue: Queue) -> None:
+        """What was deleted is neither."""
+        queue.send(map(str, range(30)))
+        source.delete(source.receive())
+        source.receive()
+
+        assert source.backlog() == Backlog(visible=10, in_flight=10)
+
+
 PASSING = [
     ("RequestThrottled", 400),
     ("ThrottlingException", 400),
@@ -492,6 +601,13 @@ class TestErrorsOnTheWay:
         assert not explain(exc, "GetQueueUrl", locate("events", region)).lasting
 
 
+def redrive(sqs: SqsDouble, receives: int = 5, *, kept_days: float) -> dict[str, str]:
+    """The attribute of a queue with a dead-letter queue."""
+    dead = sqs.create_queue("dead", {RETENTION: str(int(kept_days * 86_400))})
+    policy = {"deadLetterTargetArn": dead.arn, "maxReceiveCount": receives}
+    return {"RedrivePolicy": json.dumps(policy)}
+
+
 class TestChecking:
     @pytest.mark.parametrize(
         ("attributes", "options", "warning"),
@@ -503,6 +619,9 @@ class TestChecking:
             ({"RedrivePolicy": 5}, {"visibility_timeout": 10}, "hidden for 10 s only"),
             ({"RedrivePolicy": 5, "VisibilityTimeout": "5"}, {"visibility_timeout": 30}, None),
             ({"RedrivePolicy": 5, "KmsMasterKeyId": "alias/k"}, {}, "KMS key alias/k"),
+            ({"RedrivePolicy": 5, RETENTION: "345599"}, {}, "keeps messages for 4 days only"),
+            ({"RedrivePolicy": 5, RETENTION: "7200"}, {}, "keeps messages for 2 hours only"),
+            ({"RedrivePolicy": 5, RETENTION: "1209600"}, {}, None),
         ],
     )
     def test_it_warns_of_what_will_make_trouble(
@@ -515,9 +634,7 @@ class TestChecking:
     ) -> None:
         """One warning each, and none for a queue that is sound."""
         if receives := attributes.get("RedrivePolicy"):
-            dead = sqs.create_queue("dead")
-            policy = {"deadLetterTargetArn": dead.arn, "maxReceiveCount": receives}
-            attributes = {**attributes, "RedrivePolicy": json.dumps(policy)}
+            attributes = {**attributes, **redrive(sqs, receives, kept_days=14)}
         sqs.create_queue("live", attributes)
         source = SqsSource(queue="live", log=logging.getLogger("test"), **options)
 
@@ -526,4 +643,42 @@ class TestChecking:
         warnings = [record.getMessage() for record in caplog.records]
         assert len(warnings) == (warning is not None)
         assert warning is None or warning in warnings[0]
+        source.close()
+
+    @pytest.mark.parametrize(
+        ("own_days", "dead_days", "warned"),
+        [(7, 7, True), (7, 4, True), (7, 8, False), (14, 14, False), (14, 13, True)],
+    )
+    def test_dead_letters_must_be_kept_for_longer_than_messages(
+        self,
+        sqs: SqsDouble,
+        caplog: pytest.LogCaptureFixture,
+        own_days: int,
+        dead_days: int,
+        warned: bool,
+    ) -> None:
+        """Their time counts from when they were sent; more than SQS allows is not asked for."""
+        attributes = {RETENTION: str(own_days * 86_400), **redrive(sqs, kept_days=dead_days)}
+        sqs.create_queue("live", attributes)
+        source = SqsSource(queue="live", log=logging.getLogger("test"))
+
+        source.check()
+
+        assert ("gone before anybody sees them" in caplog.text) == warned
+        source.close()
+
+    def test_dead_letters_that_may_not_be_seen_are_no_reason_to_warn(
+        self, sqs: SqsDouble, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The least rights are enough to run; a note says what would be needed to know."""
+        sqs.create_queue("live", redrive(sqs, kept_days=1))
+        sqs.script("GetQueueAttributes", [None, Fault(code="AccessDenied", status=403)])
+        caplog.set_level(logging.INFO, "test")
+        source = SqsSource(queue="live", log=logging.getLogger("test"))
+
+        source.check()
+
+        (note,) = caplog.records
+        assert note.levelno == logging.INFO
+        assert "allow sqs:GetQueueAttributes on arn:aws:sqs:us-east-1:*:dead" in note.getMessage()
         source.close()
