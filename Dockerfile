@@ -11,10 +11,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/flytelineage
 WORKDIR /src
 # Requirements first: they change seldom, so this layer is usually cached. Each file is
-# held against its hash, and nothing is installed that is not on the list: not even what
-# builds the package.
+# held against its hash, nothing is installed that is not on the list, not even what builds
+# the package, and nothing else is built: that would run code that is on no list.
 COPY requirements.hashes.txt ./
-RUN /opt/flytelineage/bin/pip install --require-hashes --no-deps -r requirements.hashes.txt
+RUN /opt/flytelineage/bin/pip install --require-hashes --only-binary :all: --no-deps \
+    -r requirements.hashes.txt
 COPY setup.py pyproject.toml LICENSE ./
 COPY flytelineage ./flytelineage
 RUN /opt/flytelineage/bin/pip install --no-deps --no-build-isolation . \

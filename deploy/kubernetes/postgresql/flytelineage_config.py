@@ -1,0 +1,17 @@
+"""flytelineage in any number of pods, which share a PostgreSQL."""
+
+c = get_config()  # noqa: F821 - given by traitlets
+
+c.FlyteLineage.sqs_queue = "flyte-events"  # CHANGE
+c.FlyteLineage.aws_region = "eu-central-1"  # CHANGE
+# Not `file`: a file belongs to one process.
+c.FlyteLineage.targets = ["datahub", "glue"]  # CHANGE
+c.FlyteLineage.log_json = True
+
+c.ObjectReader.allow = ["s3://flyte-bucket/*"]  # CHANGE
+
+# A file is read each time that it is used: rotate the secret, and restart nothing.
+c.Store.url = "file:/etc/flytelineage-secrets/store-url"
+c.Store.pool_size = 5  # of each pod; times the pods of scaling.yaml, times three under load
+c.DataHubTarget.server = "http://datahub-datahub-gms.datahub.svc:8080"  # CHANGE
+c.DataHubTarget.token = "file:/etc/flytelineage-secrets/datahub-token"  # noqa: S105 - a path
