@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flytelineage.errors import ConfigError
-from flytelineage.sources import Message, Source
+from flytelineage.sources import Backlog, Message, Source
 from flytelineage.sources.file import FileSource
 from flytelineage.sources.sqs import SqsSource
 from flytelineage.testing.sqs import SqsDouble
@@ -196,6 +196,54 @@ def test_a_source_that_was_told_nothing_says_what_to_set(kind: type[Source]) -> 
 
     with pytest.raises(ConfigError, match=r"sqs_queue|path"):
         source.receive()
+
+
+def test_hiding_what_is_in_hand_loses_nothing(place: Place, source: Source) -> None:
+    """It can be deleted as before, and what is not comes again in the end."""
+    place.fill(BODIES)
+    messages = source.receive()
+
+    source.hide(messages, 20)
+    source.delete(messages[1:])
+
+    place.lapse()
+    assert [one.body for one in source.receive()] == BODIES[:1]
+
+
+def test_what_is_given_back_comes_again(place: Place, source: Source) -> None:
+    """Without waiting, and it can be deleted then."""
+    place.fill(BODIES)
+
+    source.hide(source.receive(), 0)
+
+    assert {one.body for one in drain(source)} == set(BODIES)
+    assert list(source.receive()) == []
+
+
+def test_hiding_nothing_is_fine(place: Place, source: Source) -> None:
+    """Also for the daemon that is stopped before anything came."""
+    place.fill([])
+
+    source.hide([], 0)
+
+    assert list(source.receive()) == []
+
+
+def test_a_source_that_hides_says_for_how_long(place: Place, source: Source) -> None:
+    """Long enough to store what came; or it hides until it is deleted."""
+    seconds = source.visibility_seconds
+
+    assert seconds is None or seconds >= 30
+
+
+def test_asking_for_the_backlog_takes_nothing(place: Place, source: Source) -> None:
+    """All is there afterwards, for the first time."""
+    place.fill(BODIES)
+
+    backlog = source.backlog()
+
+    assert backlog in (None, Backlog(visible=len(BODIES), in_flight=0))
+    assert [one.receive_count for one in source.receive()] == [1] * len(BODIES)
 
 
 def test_closing_may_be_repeated(place: Place, source: Source) -> None:
