@@ -16,10 +16,9 @@ from __future__ import annotations
 import logging
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,7 +29,9 @@ from sqlalchemy.engine import URL, make_url
 
 from flytelineage.errors import ConfigError, RefusedByStoreError, StoreError
 from flytelineage.options import MASK
+from flytelineage.store.bulk import insert_many
 from flytelineage.store.clock import SteadyClock
+from flytelineage.store.writer import Writer
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -119,10 +120,7 @@ class Database:
         self._clock = clock
         self.steady = SteadyClock()
         self._password = str(url.password or "")
-        # SQLite's own wait for its lock is unfair and sleeps: our threads queue here.
-        self._writer: AbstractContextManager[Any] = (
-            threading.Lock() if self.dialect == "sqlite" else nullcontext()
-        )
+        self._writer = Writer(self.engine) if self.dialect == "sqlite" else self.engine
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Do work in one transaction; `work` runs again when it lost to another one.
@@ -133,7 +131,7 @@ class Database:
         """
         for tried in range(1, MAX_TRIES + 1):
             try:
-                with self._translated(), self._writer, self.engine.begin() as connection:
+                with self._translated(), self._writer.begin() as connection:
                     return work(connection)
             except StoreError as error:
                 if tried == MAX_TRIES or not _lost(error):
@@ -184,7 +182,7 @@ class Database:
             index_elements=keys, set_={keys[0]: insert.excluded[keys[0]]}, where=sqlalchemy.false()
         )
         in_order = sorted(rows, key=lambda row: [row[key] for key in keys])
-        connection.execute(insert, in_order)
+        insert_many(connection, insert, in_order)
 
     def check(self) -> None:
         """Reach the database and see that it keeps what it has committed.
@@ -218,6 +216,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        if isinstance(self._writer, Writer):
+            self._writer.close()
         self.engine.dispose()
 
     def _durability(self, connection: Connection) -> str:
@@ -315,7 +315,6 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
     journal = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-    cursor.execute("PRAGMA cache_size=-16000")  # KiB; the hashes of events fall anywhere
     cursor.execute("PRAGMA synchronous=FULL")
     synchronous = cursor.execute("PRAGMA synchronous").fetchone()[0]
     cursor.close()

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from flytelineage.entities import Lineage
+from flytelineage.store.bulk import among
 from flytelineage.store.database import Database, chunks, from_us, maybe_from_us, seconds
 from flytelineage.store.keys import execution_id, execution_key, scrubbed, short
 from flytelineage.store.schema import delivery, execution, lineage
@@ -165,7 +166,7 @@ def lock(connection: Connection, target: str, keys: Iterable[str]) -> dict[str, 
         for some in chunks(sorted(set(keys)))
         for row in connection.execute(
             select(delivery)
-            .where(delivery.c.target == target, delivery.c.execution.in_(some))
+            .where(delivery.c.target == target, among(connection, delivery.c.execution, some))
             .order_by(delivery.c.execution)
             .with_for_update()
         )
@@ -186,9 +187,8 @@ def write(connection: Connection, lease: DeliveryLease, **values: Any) -> None:
 
 def force(connection: Connection, target: str, keys: Iterable[str], now: int) -> None:
     """Make deliveries due again even if unchanged: something was told over them."""
-    rows = [{"of": key, "at": target, "now": now} for key in sorted(set(keys))]
-    if rows:
-        connection.execute(_FORCE, rows)
+    for some in chunks(sorted(set(keys))):
+        connection.execute(_FORCE, {"these": some, "at": target, "now": now})
 
 
 def wake(connection: Connection, now: int, *which: Any) -> None:
@@ -238,7 +238,10 @@ _HOLD = (
 
 _FORCE = (
     update(delivery)
-    .where(delivery.c.execution == bindparam("of"), delivery.c.target == bindparam("at"))
+    .where(
+        delivery.c.execution.in_(bindparam("these", expanding=True)),
+        delivery.c.target == bindparam("at"),
+    )
     .values(
         wanted=delivery.c.wanted + 1,
         forced=delivery.c.wanted + 1,

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, select, update
 
 from flytelineage.entities import Copy, DatasetId
 from flytelineage.store import copies, deliveries
+from flytelineage.store.bulk import among, delete_many, update_many
 from flytelineage.store.database import Database, chunks, from_us, seconds, to_us
 from flytelineage.store.held import GONE, ended, former, held, perhaps, surely
 from flytelineage.store.keys import execution_key, scrubbed, short
@@ -45,7 +46,7 @@ class _Changes:
     def hold(self, row: Any, **values: Any) -> None:
         """Set columns of a watermark; the others stay."""
         columns = {name: getattr(row, name) for name in _COLUMNS} | values
-        self.updates.append({**_where(row), **{f"to_{name}": columns[name] for name in _COLUMNS}})
+        self.updates.append({**_key(row), **columns})
 
     def raise_to(self, row: Any, claim: Claim, me: str, *, tell: bool) -> None:
         """Take an aspect over; what is to be told is uncertain from now on."""
@@ -89,7 +90,7 @@ class _Changes:
         Not where the catalogue accepted it from its holder before: that stands there still.
         """
         if row.displaced is None and row.accepted_at is None:
-            self.deletes.append(_where(row))
+            self.deletes.append(_key(row))
             return
         if row.displaced is None:
             self.hold(row, digest=None)
@@ -106,10 +107,8 @@ class _Changes:
 
     def write(self, connection: Connection, target: str, now: int) -> None:
         """Write watermarks and make deliveries due; all of them are locked."""
-        if self.updates:
-            connection.execute(_SET, self.updates)
-        if self.deletes:
-            connection.execute(_DELETE, self.deletes)
+        update_many(connection, watermark, self.updates)
+        delete_many(connection, watermark, self.deletes)
         deliveries.force(connection, target, self.forced, now)
 
 
@@ -346,17 +345,9 @@ _COLUMNS = (
     "holder", "stamp", "digest", "accepted_at", "displaced", "displaced_stamp", "parts",
 )  # fmt: skip
 
-_THIS = (
-    watermark.c.target == bindparam("of_target"),
-    watermark.c.entity == bindparam("of_entity"),
-    watermark.c.aspect == bindparam("of_aspect"),
-)
-_SET = update(watermark).where(*_THIS).values({name: bindparam(f"to_{name}") for name in _COLUMNS})
-_DELETE = delete(watermark).where(*_THIS)
 
-
-def _where(row: Any) -> dict[str, Any]:
-    return {"of_target": row.target, "of_entity": row.entity, "of_aspect": row.aspect}
+def _key(row: Any) -> dict[str, Any]:
+    return {"target": row.target, "entity": row.entity, "aspect": row.aspect}
 
 
 def _by_pair(claims: Iterable[Claim]) -> dict[Pair, Claim]:
@@ -375,7 +366,7 @@ def _locked_entities(connection: Connection, target: str, entities: Iterable[str
     for some in chunks(sorted(entities)):
         yield from connection.execute(
             select(watermark)
-            .where(watermark.c.target == target, watermark.c.entity.in_(some))
+            .where(watermark.c.target == target, among(connection, watermark.c.entity, some))
             .order_by(watermark.c.entity, watermark.c.aspect)
             .with_for_update()
         )
