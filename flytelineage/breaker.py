@@ -74,9 +74,10 @@ class Breaker:
             return True
 
     def left(self) -> None:
-        """Nothing was tried after all: there was nothing to tell."""
+        """Nothing was tried after all: there was nothing to tell, so one thread less looks."""
         with self._lock:
             self._under_way -= 1
+            self._allowed = max(1, self._allowed - 1)
 
     def worked(self) -> bool:
         """The target took what it was told, or said what is wrong with it.

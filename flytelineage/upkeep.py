@@ -29,6 +29,10 @@ SHARE = 20
 """Counting a large store takes a while: at most this part of the time goes into it."""
 
 
+SHOWN = 10
+"""How many of those are named that one step of retention gave up."""
+
+
 class Upkeep:
     """Keeps numbers, store and log up to date; called by one thread.
 
@@ -84,7 +88,7 @@ class Upkeep:
         if self._clock() >= self._next_summary:
             self._next_summary = self._clock() + SUMMARY_SECONDS
             self._sum_up()
-        return False
+        return self._clean()
 
     # -------------------------------------------------------------------- counting
 
@@ -144,6 +148,29 @@ class Upkeep:
                 extra={"action": "slow down"},
             )
         self._intake.far_behind = words
+
+    # -------------------------------------------------------------------- cleaning
+
+    def _clean(self) -> bool:
+        """Forget a little of what is old."""
+        cleaned = self._store.clean()
+        for what, count in cleaned.removed.items():
+            self._metrics.removed.labels(what).inc(count)
+        for one in cleaned.unsettled[:SHOWN]:
+            self._log.warning(
+                "Gave up %s%s for its age: %s",
+                one.execution,
+                f" for {one.target}" if one.target else "",
+                one.reason,
+                extra={
+                    "action": "give up",
+                    "execution": str(one.execution),
+                    "target": one.target,
+                },
+            )
+        if (left := len(cleaned.unsettled) - SHOWN) > 0:
+            self._log.warning("Gave up %d more for their age", left, extra={"action": "give up"})
+        return cleaned.more
 
     # ------------------------------------------------------------------ summing up
 

@@ -102,7 +102,7 @@ def test_pauses_grow_while_a_target_stays_down() -> None:
     assert one.opened == 1
 
 
-def test_a_target_that_is_back_is_told_by_one_more_with_each_success() -> None:
+def test_a_target_that_is_back_is_told_by_more_with_each_success() -> None:
     """What has gathered meanwhile does not fall upon it at once."""
     clock = Clock()
     one = breaker(clock, max_parallel=4)
@@ -110,14 +110,26 @@ def test_a_target_that_is_back_is_told_by_one_more_with_each_success() -> None:
     clock.now = 10
     at_once = []
 
-    for _ in range(6):
+    for _ in range(5):
         entered = sum(one.enter() for _ in range(10))
         at_once.append(entered)
-        for _ in range(entered - 1):
-            one.left()
-        one.worked()
+        for _ in range(entered):
+            one.worked()
 
-    assert at_once == [1, 1, 2, 3, 4, 4]
+    assert at_once == [1, 1, 2, 4, 4]
+
+
+def test_fewer_look_for_something_to_tell_while_there_is_nothing() -> None:
+    one = breaker(Clock(), max_parallel=4)
+    for _ in range(4):
+        assert one.enter()
+        one.worked()
+    assert [one.enter() for _ in range(5)] == [True, True, True, True, False]
+
+    for _ in range(4):
+        one.left()
+
+    assert [one.enter() for _ in range(2)] == [True, False]
 
 
 def test_a_failure_halves_how_many_tell_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flytelineage.entities import ExecutionId, Lineage
@@ -22,15 +23,20 @@ class MemorySource(Source):
     Args:
         bodies: The messages, oldest first.
         failures: Raised by the next calls of `receive`, one each.
+
+    Attributes:
+        hidden: How many messages were hidden by each call of `hide`, and for how long.
     """
 
     parallel = True
+    visibility_seconds: float | None = None
 
     def __init__(
         self, bodies: Iterable[str] = (), *, failures: Iterable[Exception] = (), **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.failures = list(failures)
+        self.hidden: list[tuple[int, float]] = []
         self._lock = threading.Lock()
         self._count = 0
         self.visible: list[Message] = []
@@ -49,7 +55,10 @@ class MemorySource(Source):
     def again(self) -> None:
         """Show what was received and not deleted once more."""
         with self._lock:
-            self.visible.extend(self.in_flight.values())
+            self.visible.extend(
+                replace(message, receive_count=message.receive_count + 1)
+                for message in self.in_flight.values()
+            )
             self.in_flight.clear()
 
     def receive(self) -> Sequence[Message]:
@@ -66,6 +75,10 @@ class MemorySource(Source):
         with self._lock:
             for message in messages:
                 self.in_flight.pop(message.handle, None)
+
+    def hide(self, messages: Sequence[Message], seconds: float) -> None:
+        """Note it."""
+        self.hidden.append((len(messages), seconds))
 
     @property
     def exhausted(self) -> bool:
