@@ -193,11 +193,11 @@ def _check_topic(envelope: Mapping[str, Any], topics: Collection[str]) -> None:
 
 
 def _from_sns(envelope: Mapping[str, Any]) -> tuple[Kind, Encoding, bytes]:
-    kind = envelope.get("Type", "Notification")
+    kind = _word(envelope.get("Type", "Notification"))
     if kind != "Notification":
         raise DecodeError(f"An SNS message of type {_short(kind)}, not a notification")
-    subject = envelope.get("Subject") or ""
-    if subject and not _TYPE.fullmatch(str(subject)):
+    subject = _word(envelope.get("Subject") or "")
+    if subject and not _TYPE.fullmatch(subject):
         raise DecodeError(f"An SNS notification about {_short(subject)}, not about an execution")
     content = envelope["Message"]
     if not isinstance(content, str):
@@ -216,6 +216,18 @@ def _from_json(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DecodeError("The JSON is not an object")
     return value
+
+
+def _to_json(value: Any) -> bytes:
+    try:
+        return json.dumps(value, separators=(",", ":")).encode()
+    except RecursionError as exc:
+        raise DecodeError(f"Nested too deep: {_short(exc)}") from exc
+
+
+def _word(value: object) -> str:
+    """A text; of anything else only what it is: spelling it out may take a deep stack."""
+    return value if isinstance(value, str) else type(value).__name__
 
 
 def _from_base64(text: str) -> bytes:
@@ -249,8 +261,8 @@ def _from_json_event(value: Mapping[str, Any], text: bytes) -> tuple[Kind, Encod
         if isinstance(value.get("data_base64"), str):
             data = _from_base64(value["data_base64"])
         else:
-            data = json.dumps(value.get("data"), separators=(",", ":")).encode()
-        return _from_cloud_event(str(value.get("type")), data)
+            data = _to_json(value.get("data"))
+        return _from_cloud_event(_word(value.get("type")), data)
     if isinstance(event := value.get("rawEvent"), dict):
         return _sniff_json(event), "v2", text
     if isinstance(event := value.get("event"), dict):

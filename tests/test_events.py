@@ -243,6 +243,32 @@ def test_any_text_is_decoded_or_refused(text):
         decode(text, received_at=LATER)
 
 
+@pytest.mark.parametrize("depth", [50, 100, 500, 900, 980, 990, 994, 997, 1000, 5000, 500_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%s",
+        '{"Message":"x","Type":%s}',
+        '{"Message":"x","Subject":%s}',
+        '{"Message":"x","TopicArn":%s}',
+        '{"Message":%s}',
+        '{"specversion":"1.0","type":"com.flyte.resource.cloudevents.NodeExecution","data":%s}',
+        '{"specversion":"1.0","type":%s}',
+        '{"rawEvent":{"id":%s}}',
+        '{"event":{"executionId":{"project":%s}}}',
+        '{"event":{"id":{"nodeId":"n"},"outputData":{"literals":{"a":%s}}}}',
+        '{"flyteAdmin":%s}',
+    ],
+)
+def test_nothing_is_nested_too_deep_to_be_refused(text, depth):
+    """Wherever it is nested, and however close it comes to the end of the stack."""
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        nested = f"{opening * depth}1{closing * depth}"
+
+        with pytest.raises(DecodeError):
+            decode(text % nested, received_at=LATER, topics=["t"] if "Topic" in text else ())
+
+
 class TestAnswersOfFlyteAdmin:
     def test_answer_is_an_event_that_ends_nothing(self):
         """It says who ran what; how it went is said by events alone."""

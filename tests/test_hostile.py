@@ -1,0 +1,210 @@
+"""What strangers put into events: names that climb out of folders, bombs, forged files.
+
+Who may send what is the business of policies; here somebody could. Whatever it is, the
+program lives, stays small, writes nowhere else, and tells of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flytelineage.entities import PipelineId, TaskId
+from flytelineage.targets.datahub.files import file_name
+from flytelineage.targets.glue import names
+from flytelineage.testing.simulator import (
+    FolderStorage,
+    Frame,
+    Node,
+    Stream,
+    Task,
+    Workflow,
+    simulate,
+)
+from tests.commands.conftest import KEPT
+from tests.conftest import Run
+from tests.test_parquet import forged_deep, varint
+
+START = datetime(2026, 10, 1, 6, 0, tzinfo=timezone.utc)
+MIB = 1 << 20
+
+CLIMBING = [
+    "../../../tmp/climbed",
+    "..",
+    ".",
+    "/etc/climbed",
+    "a/../../climbed",
+    "..\\..\\climbed",
+    "%2e%2e%2fclimbed",
+    "~/climbed",
+    "C:\\climbed",
+    "climbed\u202e/..",
+    "${HOME}/climbed",
+    "climbed;rm -rf .;#",
+    "'; DROP TABLE event; --",
+    "<script>alert(1)</script>",
+    "{project.__class__}",
+    "%(message)s%n",
+]
+
+
+def stream(storage: Path, name: str, execution: str = "e1") -> Stream:
+    """What FlyteAdmin publishes of an execution whose names are all like this."""
+    workflow = Workflow(name, (Node("n0", Task(name, {name: Frame({"id": "int"}, 2)})),))
+    return simulate(workflow, execution, FolderStorage(storage), start=START, fast=True)
+
+
+def messages(path: Path, *streams: Stream) -> str:
+    bodies = [body for one in streams for body in one.bodies()]
+    path.write_text("".join(f"{json.dumps(body)}\n" for body in bodies))
+    return str(path)
+
+
+class TestNames:
+    """Paths, templates, statements and pages are made of names that others chose."""
+
+    @pytest.mark.parametrize("name", CLIMBING)
+    def test_files_stay_where_they_belong(self, run: Run, tmp_path: Path, name: str) -> None:
+        """Whatever a workflow, a task and a variable are called, as far as Flyte goes and beyond."""
+        bucket, out = tmp_path / "bucket", tmp_path / "out"
+        out.mkdir()
+        told = messages(tmp_path / "told.jsonl", stream(bucket, name))
+        before = {path for path in tmp_path.rglob("*") if bucket not in path.parents}
+
+        ended = run(
+            "replay", told, "--targets=file,datahub", "--FileTarget.path=out/lineage.jsonl",
+            "--DataHubTarget.file=out/datahub/", "--Store.path=out/kept.sqlite3",
+            f"--ObjectReader.allow=file://{bucket}/*",
+        )  # fmt: skip
+
+        after = {path for path in tmp_path.rglob("*") if bucket not in path.parents}
+        assert ended.code == 0, ended.err
+        assert all(path.is_relative_to(out) for path in after - before)
+        assert [path.name for path in (out / "datahub").glob("*.json")]
+        assert (out / "lineage.jsonl").read_text().count("\n") == 1
+
+    @given(st.text() | st.sampled_from(CLIMBING))
+    def test_name_of_a_file_is_one_step(self, name: str) -> None:
+        """Neither up, nor further down, nor longer than a file system takes."""
+        found = f"{file_name(name)}.json"
+
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", found)
+        assert len(found) <= 255
+
+    @given(*[st.text(min_size=1) | st.sampled_from(CLIMBING)] * 3)
+    def test_name_of_a_table_is_one_step(self, workflow: str, task: str, variable: str) -> None:
+        """Copies lie in folders of these names."""
+        pipeline = PipelineId(project=variable, domain=task, name=workflow)
+        origin = names.Origin(TaskId(pipeline=pipeline, name=task), variable)
+
+        for found in (
+            names.database_name(origin),
+            names.table_name("{workflow}__{task}__{variable}", origin),
+        ):
+            assert re.fullmatch(r"\w+", found)
+            assert found == found.lower()
+
+    @pytest.mark.parametrize("name", CLIMBING)
+    def test_nothing_of_it_is_obeyed_by_a_terminal(
+        self, run: Run, tmp_path: Path, name: str
+    ) -> None:
+        """Nor by what reads our output line by line."""
+        told = messages(tmp_path / "told.jsonl", stream(tmp_path / "bucket", name))
+        run("replay", told, *KEPT)
+
+        for words in (["status"], ["status", "--json"], ["explain", "flytesnacks/development/e1"]):
+            ended = run(*words, "--offline" if words[0] == "explain" else "--debug", *KEPT)
+
+            lines = f"{ended.out}{ended.err}".split("\n")
+            assert all(line.isprintable() for line in lines)
+
+
+def many_empty_literals(outputs: Path) -> None:
+    """Two million of them in 4 MiB: parsed, they take thirty times as much."""
+    inner = b"\x0a\x00" * (2 * MIB - 100)
+    collection = b"\x12" + varint(len(inner)) + inner  # Literal.collection
+    entry = b"\x0a\x02o0\x12" + varint(len(collection)) + collection
+    outputs.write_bytes(b"\x0a" + varint(len(entry)) + entry)
+
+
+def too_large(outputs: Path) -> None:
+    outputs.write_bytes(b"\x0a\x00" * 32 * MIB)
+
+
+def no_protobuf(outputs: Path) -> None:
+    outputs.write_bytes(b"\xff" * 1000)
+
+
+def claims_gigabytes(data: Path) -> None:
+    data.write_bytes(b"PAR1" + struct.pack("<I", 0x7FFFFFFF) + b"PAR1")
+
+
+def deep_footer(data: Path) -> None:
+    data.write_bytes(b"PAR1" + forged_deep(20_000))
+
+
+def all_footer(data: Path) -> None:
+    footer = b"\x19" * (20 * MIB)
+    data.write_bytes(b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1")
+
+
+def link_to_elsewhere(data: Path) -> None:
+    data.unlink()
+    data.symlink_to("/etc/passwd")
+
+
+Harm = Callable[[Path], None]
+
+_MEASURED = """
+import resource, sys
+from flytelineage.app import main
+code = main(sys.argv[1:])
+print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("pattern", "harm"),
+    [
+        ("**/outputs.pb", many_empty_literals),
+        ("**/outputs.pb", too_large),
+        ("**/outputs.pb", no_protobuf),
+        ("data/**/00000", claims_gigabytes),
+        ("data/**/00000", deep_footer),
+        ("data/**/00000", all_footer),
+        ("data/**/00000", link_to_elsewhere),
+        ("**/outputs.pb", link_to_elsewhere),
+    ],
+)
+def test_bombs_cost_little_and_harm_nobody_else(tmp_path: Path, pattern: str, harm: Harm) -> None:
+    """Of what cannot be read the execution says so; the others are told as ever."""
+    bucket = tmp_path / "bucket"
+    bad = stream(bucket / "bad", "app.bad", "bad1")
+    good = stream(bucket / "good", "app.good", "good1")
+    harmed = [path for path in (bucket / "bad").glob(pattern) if path.is_file()]
+    for path in harmed:
+        harm(path)
+    told = messages(tmp_path / "told.jsonl", bad, good)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", _MEASURED, "replay", told, f"--ObjectReader.allow=file://{bucket}/*"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+    code, megabytes = map(int, ended.stdout.split("\n")[-2].split())
+    lines = (tmp_path / "lineage.jsonl").read_text().splitlines()
+    assert harmed
+    assert (code, len(lines)) == (0, 2), ended.stderr
+    assert "root:" not in "".join(lines)
+    assert megabytes < 500
