@@ -207,6 +207,49 @@ class TestMessages:
         (letter,) = receive(client, sqs.queue_url("dead"))
         assert letter["MessageId"] == sent
 
+    def test_dead_letters_are_moved_back(self, sqs: SqsDouble, client: Any) -> None:
+        """To where they came from, as new messages that were sent when they were sent."""
+        dead = sqs.create_queue("dead")
+        policy = {"deadLetterTargetArn": dead.arn, "maxReceiveCount": 1}
+        live = sqs.create_queue("live", {"RedrivePolicy": json.dumps(policy)})
+        (sent,) = live.send(["letter"])
+        receive(client, sqs.queue_url("live"))
+        sqs.advance(31)
+        receive(client, sqs.queue_url("live"))
+
+        client.start_message_move_task(SourceArn=dead.arn)
+
+        (again,) = receive(
+            client, sqs.queue_url("live"), AttributeNames=["ApproximateReceiveCount"]
+        )
+        assert (again["Body"], again["Attributes"]) == ("letter", {"ApproximateReceiveCount": "1"})
+        assert again["MessageId"] != sent
+        assert dead.bodies == []
+
+    def test_a_deleted_queue_is_gone_until_it_is_made_anew(
+        self, client: Any, url: str, queue: Queue
+    ) -> None:
+        """Its messages do not come back with it."""
+        queue.send(["one"])
+        client.delete_queue(QueueUrl=url)
+        with pytest.raises(client.exceptions.QueueDoesNotExist):
+            receive(client, url)
+
+        client.create_queue(QueueName="events")
+
+        assert receive(client, url) == []
+
+    def test_each_time_a_message_is_handed_out_counts(
+        self, sqs: SqsDouble, client: Any, url: str, queue: Queue
+    ) -> None:
+        """So a test sees how much came in vain."""
+        queue.send(["one", "two"])
+        receive(client, url)
+        sqs.advance(31)
+        receive(client, url, MaxNumberOfMessages=1)
+
+        assert queue.received == 3
+
 
 class TestLongPolls:
     def test_a_poll_ends_when_a_message_comes(self, client: Any, url: str, queue: Queue) -> None:
@@ -318,6 +361,16 @@ class TestRefusals:
 
         with pytest.raises(client.exceptions.OverLimit):
             receive(client, url)
+
+    def test_expired_credentials_are_refused(self, sqs: SqsDouble, client: Any, url: str) -> None:
+        """By the access key; calls are counted by it too."""
+        receive(client, url)
+        sqs.expire("double")
+
+        with pytest.raises(ClientError, match="ExpiredToken"):
+            receive(client, url)
+
+        assert sqs.keys == {"double": 2}
 
 
 class TestFaults:
