@@ -24,7 +24,9 @@ from flytelineage.store.values import (
     BuildLease,
     Built,
     Claim,
+    Cleaned,
     DeliveryLease,
+    Keep,
     Places,
     Quarantined,
     Refused,
@@ -33,6 +35,7 @@ from flytelineage.store.values import (
     Size,
     Standing,
     Told,
+    Unsettled,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +49,9 @@ __all__ = [
     "BuildLease",
     "Built",
     "Claim",
+    "Cleaned",
     "DeliveryLease",
+    "Keep",
     "Places",
     "Quarantined",
     "Refused",
@@ -56,6 +61,7 @@ __all__ = [
     "Standing",
     "Store",
     "Told",
+    "Unsettled",
 ]
 
 
@@ -134,6 +140,92 @@ class Store(LoggingConfigurable):
         same disk. 0 uses the disk up. PostgreSQL looks after its own.
 
         Example: c.Store.min_free_mb = 1024
+        """,
+    ).tag(config=True)
+    keep_events = Float(
+        30.0,
+        min=0,
+        help="""
+        Days for which events are kept. Then those of executions go that were built and
+        told; what was built of them stays, and is built no more. A delivery that could not
+        be told for so long is given up, with a warning. Lower it to save room; keep it
+        longer than the queue keeps its messages. 0: for ever.
+
+        Example: c.Store.keep_events = 14
+        """,
+    ).tag(config=True)
+    keep_lineage = Float(
+        90.0,
+        min=0,
+        help="""
+        Days for which the lineage of an execution is kept after it was built; until then
+        `retry` can tell it again, also to a new target. What a catalogue was told last of
+        anything stays, whatever its age. 0: for ever.
+
+        Example: c.Store.keep_lineage = 30
+        """,
+    ).tag(config=True)
+    keep_deliveries = Float(
+        90.0,
+        min=0,
+        help="""
+        Days for which `status` can say when a target was told of an execution, and what it
+        refused. Deliveries that are held are given up after so long. 0: for ever.
+
+        Example: c.Store.keep_deliveries = 30
+        """,
+    ).tag(config=True)
+    keep_runs = Float(
+        365.0,
+        min=0,
+        help="""
+        Days for which it is remembered that an execution ran, after all else of it is gone,
+        so that a late event of it is known to be late. An execution without an end and
+        without any event for so long is given up. 0: for ever.
+
+        Example: c.Store.keep_runs = 180
+        """,
+    ).tag(config=True)
+    keep_quarantine = Float(
+        30.0,
+        min=0,
+        help="""
+        Days for which a message that could not be read is kept after it came last. Raise
+        it when upgrades, after which it may be read, are rare. 0: for ever.
+
+        Example: c.Store.keep_quarantine = 90
+        """,
+    ).tag(config=True)
+    keep_locations = Float(
+        0.0,
+        min=0,
+        help="""
+        Days for which it is remembered who wrote a location. Executions that read something
+        older, perhaps from the cache, get no edge to it. Set it when the bucket forgets data
+        as fast. 0: for ever.
+
+        Example: c.Store.keep_locations = 730
+        """,
+    ).tag(config=True)
+    max_quarantine_mb = Integer(
+        256,
+        min=1,
+        help="""
+        Megabytes of messages that could not be read which are kept at most. Where a flood of
+        them brings more, the oldest lose their bodies; the reason stays. Lower it on a small
+        disk.
+
+        Example: c.Store.max_quarantine_mb = 64
+        """,
+    ).tag(config=True)
+    max_quarantine = Integer(
+        100_000,
+        min=1,
+        help="""
+        Messages that could not be read which are kept at most; the oldest go first. Lower it
+        on a small disk.
+
+        Example: c.Store.max_quarantine = 10_000
         """,
     ).tag(config=True)
 
@@ -551,6 +643,41 @@ class Store(LoggingConfigurable):
 
         wanted = Wanted(targets, execution, states, since, until)
         return self._rooms.again.retry(wanted, dry_run=dry_run)
+
+    # --------------------------------------------------------------------- retention
+
+    def clean(self) -> Cleaned:
+        """Do one small step of forgetting what is old; to be called again and again.
+
+        A step is one short transaction. A pass through the store takes many of them, and
+        the next pass begins an hour after the last one did; in between nothing is done.
+
+        Raises:
+            StoreError: The database does not answer; nothing was removed.
+        """
+        return self._rooms.retention.clean(self._keep())
+
+    def old(self) -> dict[str, int]:
+        """How many rows a pass would remove by their age, and `undelivered` give up."""
+        return self._rooms.retention.old(self._keep())
+
+    def vacuum(self) -> None:
+        """Give room that was freed back to the disk; writers wait for it on SQLite.
+
+        Raises:
+            StoreError: The database does not answer, or there is no room to do it.
+        """
+        self._rooms.compact.vacuum()
+
+    def _keep(self) -> Keep:
+        return Keep(
+            events=self.keep_events,
+            lineage=self.keep_lineage,
+            deliveries=self.keep_deliveries,
+            runs=self.keep_runs,
+            quarantine=self.keep_quarantine,
+            locations=self.keep_locations,
+        )
 
     def quarantined(self, limit: int) -> list[Quarantined]:
         """The bodies that came last, without the bodies themselves."""

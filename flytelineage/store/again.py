@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, select, update
 
 from flytelineage.entities import ExecutionId
 from flytelineage.store import deliveries
@@ -68,7 +68,12 @@ class Again:
             deliveries.lock(connection, target, keys)
             connection.execute(
                 update(delivery)
-                .where(delivery.c.target == target, delivery.c.execution.in_(keys))
+                .where(
+                    delivery.c.target == target,
+                    delivery.c.execution.in_(keys),
+                    # Retention may have taken it meanwhile, and nothing could be told.
+                    exists().where(lineage.c.execution == delivery.c.execution),
+                )
                 .values(
                     state="due",
                     wanted=delivery.c.wanted + 1,

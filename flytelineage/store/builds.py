@@ -195,7 +195,8 @@ def wake(connection: Connection, keys: Iterable[str], now: int) -> int:
 
 _WAKE = (
     update(execution)
-    .where(execution.c.key == bindparam("of"))
+    # Of what is archived the events are gone: a build would find nothing.
+    .where(execution.c.key == bindparam("of"), execution.c.archived_at.is_(None))
     .values(revision=execution.c.revision + 1, due_at=bindparam("now"))
 )
 

@@ -236,7 +236,10 @@ def _upsert_execution(database: Database) -> Any:
     terminal_at = func.coalesce(old.terminal_at, new.terminal_at)
     since_start = case((started_at < bindparam("now"), started_at), else_=bindparam("now"))
     soon = and_(bindparam("running"), old.built_revision == 0, old.due_at < bindparam("silent"))
+    archived = old.archived_at.is_not(None)
     due_at = case(
+        # A build would see the late event alone, and take back what all of them said.
+        (archived, None),
         (and_(terminal_at.is_(None), soon), old.due_at),
         (terminal_at.is_(None), bindparam("silent")),
         (bindparam("over"), since_start),
@@ -247,7 +250,7 @@ def _upsert_execution(database: Database) -> Any:
     ).on_conflict_do_update(
         index_elements=["key"],
         set_={
-            "revision": old.revision + new.revision,
+            "revision": case((archived, old.revision), else_=old.revision + new.revision),
             "started_at": started_at,
             "terminal_at": terminal_at,
             "due_at": due_at,

@@ -16,6 +16,7 @@ from flytelineage.store.again import Again
 from flytelineage.store.backfills import Backfills
 from flytelineage.store.builds import Builds
 from flytelineage.store.clock import DAY
+from flytelineage.store.compact import Compact
 from flytelineage.store.copies import Copies
 from flytelineage.store.database import Database, parse_url, sqlite_file
 from flytelineage.store.definitions import Definitions
@@ -26,6 +27,7 @@ from flytelineage.store.intake import Intake
 from flytelineage.store.overview import Overview
 from flytelineage.store.pauses import Pauses
 from flytelineage.store.registry import Registry
+from flytelineage.store.retention import Retention
 from flytelineage.store.schema import delivery, event, execution, lineage, pause
 from flytelineage.store.watermark import Watermark
 from flytelineage.store.window import Window
@@ -49,6 +51,8 @@ class Rooms:
     overview: Overview
     inquiry: Inquiry
     again: Again
+    retention: Retention
+    compact: Compact
     pauses: Pauses
     disk: Disk
 
@@ -97,6 +101,8 @@ class Rooms:
             overview=Overview(database),
             inquiry=Inquiry(database),
             again=Again(database),
+            retention=Retention(database),
+            compact=Compact(database),
             pauses=Pauses(database),
             disk=Disk(database, path),
         )

@@ -228,6 +228,13 @@ watermark = Table(
     Index(None, "target", "holder"),
 )
 
+Index(
+    None,
+    watermark.c.displaced,
+    sqlite_where=watermark.c.displaced.is_not(None),
+    postgresql_where=watermark.c.displaced.is_not(None),
+)
+
 copy = Table(
     "copy",
     metadata,

@@ -222,6 +222,48 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """For how many days what is kept; 0 is for ever."""
+
+    events: float = 0
+    lineage: float = 0
+    deliveries: float = 0
+    runs: float = 0
+    quarantine: float = 0
+    locations: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """What retention gave up.
+
+    Attributes:
+        target: Who was not told; empty where the execution itself was not built.
+        reason: The words that stand at the delivery, too.
+    """
+
+    execution: ExecutionId
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What one step of retention did.
+
+    Attributes:
+        removed: Rows, by what they were: `events`, `lineage`, `deliveries`, `runs`,
+            `quarantine`, `locations`.
+        unsettled: What went although somebody wanted it; to be told to people.
+        more: Whether the pass through the store has not come to its end.
+    """
+
+    removed: Mapping[str, int] = field(default_factory=dict)
+    unsettled: tuple[Unsettled, ...] = ()
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """Who gave a location its name, and when; of a pipeline's key `dataset` is `None`."""
 

@@ -38,3 +38,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("target", name="pk_pause"),
     )
     op.add_column("quarantine", sa.Column("size", sa.BigInteger))
+    op.create_index(
+        "ix_watermark_displaced",
+        "watermark",
+        ["displaced"],
+        sqlite_where=sa.text("displaced IS NOT NULL"),
+        postgresql_where=sa.text("displaced IS NOT NULL"),
+    )
