@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -27,7 +28,7 @@ def running_server() -> Iterator[URL]:
         return
     folder = tempfile.mkdtemp(prefix="flytelineage-pg-")
     try:
-        server = _start(folder)
+        server = start(folder)
         try:
             yield make_url(server.get_uri())
         finally:
@@ -55,7 +56,8 @@ def plain(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _start(folder: str) -> object:
+def start(folder: str) -> Any:
+    """Start a server whose files are in this folder; the tests skip where that fails."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on machines without XDG_RUNTIME_DIR

@@ -106,6 +106,23 @@ def corpus(storage: Storage) -> Corpus:
     )
 
 
+def backlog(storage: Storage, nights: int) -> Corpus:
+    """Play one workflow night after night; each night another table is read."""
+    return Corpus(tuple(tuple(_night(storage, night).bodies("raw")) for night in range(nights)))
+
+
+def _night(storage: Storage, night: int) -> Stream:
+    load = Task("shop.nightly.load", {"o0": Frame({"id": "int"}, 2)})
+    clean = Task("shop.nightly.clean", {"o0": Frame({"id": "int"}, 2)})
+    landing = File(uri=f"s3://shop-landing/night-{night:03}.csv", format="csv")
+    nightly = _workflow(
+        "shop.nightly",
+        Node("n0", load, {"source": landing}),
+        Node("n1", clean, {"table": Output("n0")}),
+    )
+    return _run(nightly, f"night-{night:03}", storage, day=night)
+
+
 def _workflow(name: str, *nodes: Node) -> Workflow:
     return Workflow(name, nodes, project="shop", domain="production")
 

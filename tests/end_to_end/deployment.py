@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -143,6 +146,17 @@ class _Command:
         """Nothing is held."""
 
 
+def page(url: str) -> tuple[int, str]:
+    """Status and text of a page; status 0 where nobody answers."""
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as exc:
+        return exc.code, exc.read().decode()
+    except OSError:
+        return 0, ""
+
+
 class WatchedGms(GmsDouble):
     """A DataHub that shows each batch to somebody before it answers."""
 
@@ -180,7 +194,7 @@ class Deployment:
         self._store_url = store_url
         self._glue = glue
         self._daemons: list[Daemon] = []
-        self._engine = create_engine(parse_url(store_url))
+        self._engine = create_engine(parse_url(store_url), pool_pre_ping=True)
 
     def __enter__(self) -> Deployment:
         self.sqs.__enter__()
@@ -266,6 +280,7 @@ class Deployment:
     def _options(self, number: int) -> dict[str, Any]:
         """The options of a daemon that hurries; the number keeps their files apart."""
         return {
+            "FlyteLineage.http_port": 0,
             "FlyteLineage.sqs_queue": "events",
             "FlyteLineage.targets": "file,datahub,glue",
             "Store.url": self._store_url,
@@ -291,6 +306,13 @@ class Deployment:
             **({crash.VARIABLE: crash_at} if crash_at else {}),
         }
 
+    def serve(self) -> str:
+        """Let the next daemons show themselves over HTTP; where."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.options["FlyteLineage.http_port"] = port
+        return f"http://127.0.0.1:{port}"
+
     def end(self, daemon: Daemon) -> int:
         """Ask a daemon to stop; its exit status."""
         # Until it says that it starts, the signal ends it as it ends any process.
@@ -309,6 +331,10 @@ class Deployment:
         """Do what PostgreSQL does when a transaction pauses for too long."""
         with self._engine.connect() as connection:
             connection.execute(_END_TRANSACTIONS)
+
+    def forget_connections(self) -> None:
+        """Look at the store anew: another one was put in its place."""
+        self._engine.dispose()
 
     # ------------------------------------------------------------------ progress
 

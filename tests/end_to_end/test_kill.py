@@ -75,22 +75,18 @@ def test_replicas_are_killed_again_and_again_under_load(
     places = [*crash.STEPS, *WRITTEN]
     parts = messages.wild(seed, parts=LIVES, copies=4)
 
-    alive = []
     for part in parts:
         on_postgresql.queue.send(part)
-        while len(alive) < 2:
+        while len(on_postgresql.living) < 2:
             setting = f"{numbers.choice(places)}:{numbers.randint(1, 6)}"
-            alive.append(on_postgresql.start(setting))
-        on_postgresql.wait_for(
-            lambda: any(one.exitcode is not None for one in alive) or on_postgresql.drained()
-        )
-        alive = [one for one in alive if one.exitcode is None]
+            on_postgresql.start(setting)
+        on_postgresql.wait_for(lambda: len(on_postgresql.living) < 2 or on_postgresql.drained())
     last = on_postgresql.start()
     on_postgresql.drain()
 
     assert on_postgresql.end(last) == 0
-    for one in alive:
-        assert one.exitcode is not None or on_postgresql.end(one) == 0
+    for one in on_postgresql.living:
+        assert on_postgresql.end(one) == 0
     check(on_postgresql, messages, calm_state)
 
 

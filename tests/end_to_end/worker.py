@@ -10,10 +10,13 @@ Everything heavy is imported at the top, so that the fork server does it once fo
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -54,6 +57,16 @@ INNER = (*WRITTEN, *ANSWERED, "batch emitted", "half a line written")
 """All places inside of steps."""
 
 
+END_THREAD = "FLYTELINEAGE_TEST_END_THREAD"
+"""Names the receives, counted over all pollers, at which the poller's thread just ends."""
+
+MAX_PAGES = "FLYTELINEAGE_TEST_MAX_PAGES"
+"""Names a file that says how many pages the disk has room for; no file is any number."""
+
+CLOCK = "FLYTELINEAGE_TEST_CLOCK"
+"""Names a file that says by how many seconds the machine's clock is wrong."""
+
+
 def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
     """Be the command, as if started in this folder; output goes to the log."""
     os.environ.clear()
@@ -64,6 +77,12 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, 
         os.dup2(output.fileno(), 2)
     if setting := os.environ.get(crash.VARIABLE):
         _hook(crash.crash_at(setting))
+    if passes := os.environ.get(END_THREAD):
+        _hook_threads({int(one) for one in passes.split(",")})
+    if path := os.environ.get(MAX_PAGES):
+        _hook_pages(Path(path))
+    if path := os.environ.get(CLOCK):
+        _hook_clock(Path(path))
     sys.exit(main(arguments))
 
 
@@ -119,3 +138,47 @@ def _hook_lines(reached: Callable[[str], None]) -> None:
             return written
 
     flytelineage.targets.file.FileIO = Halves
+
+
+def _hook_threads(ends_at: Collection[int]) -> None:
+    """Nothing that is no `Exception` is expected within a thread."""
+    receive, numbers = flytelineage.daemon.Daemon.intake, itertools.count(1)
+
+    def receive_or_end(self: flytelineage.daemon.Daemon) -> bool:
+        if next(numbers) in ends_at:
+            raise SystemExit
+        return receive(self)
+
+    flytelineage.daemon.Daemon.intake = receive_or_end
+
+
+def _hook_pages(path: Path) -> None:
+    """Let SQLite itself say that the disk is full."""
+
+    def limit(connection: Any) -> None:
+        pages = int(path.read_text()) if path.exists() else 2**31
+        connection.connection.execute(f"PRAGMA max_page_count={pages}")
+
+    sqlalchemy.event.listen(Engine, "begin", limit)
+
+
+def _hook_clock(path: Path) -> None:
+    """Shift what modules of the program, botocore's signatures and logs take for now."""
+    true_time = time.time
+
+    def wrong_time() -> float:
+        return true_time() + float(path.read_text() or 0)
+
+    class Kind(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime)
+
+    class Wrong(datetime, metaclass=Kind):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.fromtimestamp(wrong_time(), tz)
+
+    time.time = wrong_time
+    for name, module in list(sys.modules.items()):
+        if name.startswith("flytelineage.") and vars(module).get("datetime") is datetime:
+            module.datetime = Wrong
