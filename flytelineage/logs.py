@@ -107,12 +107,12 @@ class JsonFormatter(logging.Formatter):
 
 def _message(record: logging.LogRecord) -> str:
     """The message without secrets and of bounded length, as are its parts."""
-    message = copy(record)
     try:
         # Where all comes in one argument, that is the message and no part of it.
-        if isinstance(record.args, tuple) and record.msg != "%s":
-            message.args = tuple(map(_part, record.args))
-        text = message.getMessage()
+        if record.args and isinstance(record.args, tuple) and record.msg != "%s":
+            text = str(record.msg) % tuple(map(_part, record.args))
+        else:
+            text = record.getMessage()
     except (TypeError, ValueError):
         # What logging prints then holds the arguments as they are.
         text = f"{record.msg} (its arguments do not fit)"

@@ -34,6 +34,9 @@ MAX_CONNECTIONS = 16
 MAX_SECONDS = 10.0
 """How long a connection may live. A time-out of the socket alone begins anew with each byte."""
 
+REST_SECONDS = 0.2
+"""After a connection that could not be accepted."""
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -118,6 +121,17 @@ class WebServer(ThreadingHTTPServer):
         """Bind, without looking for the name of this machine, which may take long."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.port
+
+    def get_request(self) -> Any:
+        """Accept a connection; where that fails, not again at once.
+
+        No file is free, most likely: the connection then waits, and the loop would spin.
+        """
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(REST_SECONDS)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, as long as there are few."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import logging
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -185,6 +187,23 @@ class TestStrangers:
                 with first.makefile("rb") as answer:
                     assert answer.read().endswith(b"live\n")
             assert crowded == b""
+
+    def test_no_file_is_free(self, monkeypatch: pytest.MonkeyPatch, view: Watched) -> None:
+        """It is tried again, and not in a hurry; meanwhile callers wait."""
+        rests: list[float] = []
+        monkeypatch.setattr(server.time, "sleep", rests.append)
+        accept = socket.socket.accept
+
+        def full(listening: socket.socket) -> Any:
+            if len(rests) < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return accept(listening)
+
+        monkeypatch.setattr(socket.socket, "accept", full)
+
+        with serve("127.0.0.1", 0, view) as running, answered(running, "GET", "/livez") as answer:
+            assert answer.status == 200
+        assert rests == [server.REST_SECONDS] * 3
 
     def test_requests_are_not_logged(
         self, served: WebServer, caplog: pytest.LogCaptureFixture
