@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from inspect import cleandoc
 from pathlib import Path
@@ -31,10 +33,12 @@ from flytelineage.entities import (
     Task,
 )
 from flytelineage.options import TARGETS
+from flytelineage.store import Store
 from flytelineage.targets.openlineage import events, facets, graph
 from flytelineage.targets.openlineage.names import run_id
 from flytelineage.testing.datahub import GmsDouble
 from tests.conftest import Run
+from tests.store.conftest import event, execution
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -190,16 +194,25 @@ class TestExamples:
         assert not [action for action in actions if action.endswith("*")]
         assert "sqs:SendMessage" not in actions
 
-    def test_kubernetes(self) -> None:
-        """The manifest is YAML and agrees with the image."""
-        dockerfile = (ROOT / "Dockerfile").read_text()
-        pod = yaml.safe_load(block("yaml", "StatefulSet"))["spec"]["template"]["spec"]
+    def test_backup(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The run book copies a SQLite store while a daemon has it open."""
+        monkeypatch.chdir(tmp_path)
+        operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+        (command,) = [code for code in blocks("sh", "VACUUM INTO", operations)]
+        path = f"{sys.prefix}/bin:{os.environ['PATH']}"
+        store = Store(path="flytelineage.sqlite3")
+        store.open(exclusive=True)
 
-        user = pod["securityContext"]["runAsUser"]
-        mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-        assert f"USER {user}:{pod['securityContext']['fsGroup']}\n" in dockerfile
-        assert re.search(r"^VOLUME (.+)$", dockerfile, re.MULTILINE)[1] in mounts
-        assert f"user {user}" in README
+        try:
+            store.record([event("a", terminal=True)])
+            subprocess.run(["bash", "-c", command], check=True, env={**os.environ, "PATH": path})
+        finally:
+            store.close()
+
+        copied = Store(path="backup.sqlite3")
+        copied.open(exclusive=True)
+        assert copied.seen([execution("a")]) == {execution("a")}
+        copied.close()
 
     @pytest.mark.parametrize("section", ["cloudEvents", "externalEvents"])
     def test_flyteadmin(self, section: str) -> None:
