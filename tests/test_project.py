@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from flytelineage.app import FlyteLineage
+from flytelineage.health import Health
+from flytelineage.web import serve
 
 ROOT = Path(__file__).parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -283,6 +288,34 @@ class TestImage:
         }
 
         assert copied <= allowed
+
+    @pytest.mark.parametrize(
+        ("health", "code", "told"),
+        [(Health(), 0, "live"), (Health(live=("a thread hangs",)), 1, "a thread hangs")],
+    )
+    def test_health_check_tells_reasons(self, health: Health, code: int, told: str) -> None:
+        """`docker inspect` shows what the program says of itself."""
+        (listed,) = re.findall(
+            r"HEALTHCHECK .*\\\n +CMD (\[.+\])$", text("Dockerfile"), re.MULTILINE
+        )
+        command = json.loads(listed)
+        view = SimpleNamespace(health=lambda: health)
+
+        with serve("127.0.0.1", 0, view) as server:
+            command[-1] = command[-1].replace("8917", str(server.port))
+            asked = subprocess.run(
+                [sys.executable, *command[1:]], capture_output=True, text=True, timeout=30
+            )
+
+        assert (asked.returncode, told in asked.stdout) == (code, True)
+
+    def test_listens_where_probes_ask(self) -> None:
+        """The address that the image sets is an option's default, and so is the port."""
+        lines = text("Dockerfile")
+
+        assert f"EXPOSE {FlyteLineage().http_port}\n" in lines
+        assert "    FLYTELINEAGE_HTTP_HOST=0.0.0.0\n" in lines
+        assert "'127.0.0.1', 8917" in lines
 
     def test_installs_nothing_unseen(self) -> None:
         """Every installation is held against hashes, or asks for nothing."""
