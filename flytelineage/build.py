@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -114,27 +115,50 @@ class Build:
         self._metrics = metrics
         self._log = log
         self._reached = reached
+        self._unreleased: deque[BuildLease] = deque()
 
     def run(self) -> bool:
         """Build one execution that is due; whether there was one."""
+        self._let_go()
         leases = self._store.claim_build(1, lease_seconds=self._limits.lease_seconds)  # 5
         for lease in leases:
             self._reached("claimed build")
-            reads = self._reader.reads()
             try:
-                self._build(lease, reads)
-            except RefusedByStoreError as exc:
-                self._postpone(lease, "refused", str(exc))
+                self._build_or_postpone(lease)
             except StoreError:
+                self._unreleased.append(lease)
                 raise
-            except Unavailable as exc:
-                self._postpone(lease, "object_store", f"an object store does not answer: {exc}")
-            except Exception:
-                self._log.exception("Building %s failed", lease.execution, extra=_extra(lease))
-                self._postpone(lease, "failed", "it failed; see the traceback above")
-            finally:
-                self._count(reads)
         return bool(leases)
+
+    def _build_or_postpone(self, lease: BuildLease) -> None:
+        """Build, or decide by the class of the error when to try again."""
+        reads = self._reader.reads()
+        try:
+            self._build(lease, reads)
+        except RefusedByStoreError as exc:
+            self._postpone(lease, "refused", str(exc))
+        except StoreError:
+            raise
+        except Unavailable as exc:
+            self._postpone(lease, "object_store", f"an object store does not answer: {exc}")
+        except Exception:
+            self._log.exception("Building %s failed", lease.execution, extra=_extra(lease))
+            self._postpone(lease, "failed", "it failed; see the traceback above")
+        finally:
+            self._count(reads)
+
+    def _let_go(self) -> None:
+        """Give leases back that could not be while the store did not answer.
+
+        Else their executions would wait until they end, and seem to end processes.
+        """
+        while self._unreleased:
+            lease = self._unreleased.popleft()
+            try:
+                self._store.postpone_build(lease, 0, counted=False)
+            except StoreError:
+                self._unreleased.append(lease)
+                raise
 
     def _build(self, lease: BuildLease, reads: Reading) -> None:
         if self._may_be_lethal(lease):

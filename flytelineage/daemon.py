@@ -49,6 +49,9 @@ from flytelineage.workers import Fatal, Workers
 POLL_LIMIT_SECONDS = 30.0
 """How long the source may take over one receive, waiting for messages not counted."""
 
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+"""Of a loop whose queue or store does not answer: soon enough for who waits for it to be back."""
+
 KEEP_SECONDS = 1.0
 """Between two looks for messages that take long to store."""
 
@@ -244,10 +247,14 @@ class Daemon(LoggingConfigurable):
         self._clock = clock
         self._scope = Scope(include, exclude)
         self._pace = Pace(self.retry_seconds, self.max_retry_seconds)
+        rests = Pace(
+            min(self.retry_seconds, FIRST_PAUSE_SECONDS),
+            min(self.max_retry_seconds, LONGEST_PAUSE_SECONDS),
+        )
         self._workers = Workers(
             self.log,
             rest_seconds=self.poll_seconds,
-            pause=self._pace.pause,
+            pause=rests.pause,
             restarted=self._note_restart,
         )
         self._in_hand = InHand(self.max_in_hand_mb * 1024 * 1024)

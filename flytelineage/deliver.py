@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ MAX_LOST = 3
 
 LOST_SECONDS = 3600.0
 """How long such a delivery is left alone."""
+
+STORE_AWAY = "the store did not answer when it was to be settled"
 
 _STATES = {"closed": CLOSED, "half open": HALF_OPEN, "open": OPEN}
 
@@ -95,10 +98,12 @@ class Deliver:
         self._metrics = metrics
         self._log = log
         self._reached = reached
+        self._unreleased: deque[DeliveryLease] = deque()
         self._proven = False  # whether it worked since this process began
 
     def run(self) -> bool:
         """Deliver one execution, if the target may be tried; whether there was one."""
+        self._let_go()
         if not self.breaker.enter():
             return False
         self._show_breaker()
@@ -112,8 +117,25 @@ class Deliver:
                 self.breaker.left()
         for lease in leases:
             self._reached("claimed delivery")
-            self._guarded(lease)
+            try:
+                self._guarded(lease)
+            except StoreError:
+                self._unreleased.append(lease)
+                raise
         return bool(leases)
+
+    def _let_go(self) -> None:
+        """Give leases back that could not be while the store did not answer.
+
+        Else their deliveries would wait until they end, and seem to end processes.
+        """
+        while self._unreleased:
+            lease = self._unreleased.popleft()
+            try:
+                self._store.settle_later(lease, 0.0, STORE_AWAY, counted=False)
+            except StoreError:
+                self._unreleased.append(lease)
+                raise
 
     def _guarded(self, lease: DeliveryLease) -> None:
         """Deliver, and tell the breaker how it went, whatever happens."""

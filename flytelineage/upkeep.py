@@ -82,7 +82,11 @@ class Upkeep:
         self._summed_up = Totals.of(report)
 
     def run(self) -> bool:
-        """Do what is due; whether there is more to clean up right now."""
+        """Do what is due; whether there is more to clean up right now.
+
+        Raises:
+            StoreError: It does not answer; nothing but looking at it is put off.
+        """
         if self._clock() >= self._next_sample:
             self._sample()
         if self._clock() >= self._next_summary:
