@@ -122,7 +122,7 @@ def _run(task: Mapping[str, object]) -> subprocess.CompletedProcess[bytes]:
 
 
 def _died_of(status: int) -> str:
-    """What the end of a child says about a body, after "decoding it"."""
+    """What a body does to a process, by the status that the process ended with."""
     if status == -signal.SIGXCPU:
         return f"takes more than {CPU_SECONDS} s"
     if status == _OUT_OF_MEMORY:
