@@ -189,6 +189,15 @@ class TestOptions:
         assert (app.aws_region, app.targets, app.emit) == ("us-east-1", ["file"], True)
         assert app.log_level == logging.INFO
 
+    def test_http_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Loopback, or what the image says; what is configured goes before both."""
+        monkeypatch.delenv("FLYTELINEAGE_HTTP_HOST", raising=False)
+        bare = FlyteLineage().http_host
+        monkeypatch.setenv("FLYTELINEAGE_HTTP_HOST", "0.0.0.0")
+
+        assert (bare, FlyteLineage().http_host) == ("127.0.0.1", "0.0.0.0")
+        assert FlyteLineage(http_host="::1").http_host == "::1"
+
     def test_log_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Whatever collects logs gets objects, from the first line on."""
         FlyteLineage(log_json=True).log.warning("One of %d", 2)

@@ -140,7 +140,7 @@ def _executions(counts: Mapping[str, int]) -> str:
         for name, meaning in _EXECUTIONS.items()
         if name in _ALWAYS or counts.get(name)
     ]
-    return _table(("", "how many", "what that means"), rows)
+    return _table(("state", "how many", "what that means"), rows)
 
 
 def _deliveries(
@@ -157,13 +157,13 @@ def _deliveries(
         )
         for name in names
     ]
-    head = ("catalogue", "is", *_DELIVERIES.values(), "oldest not delivered")
+    head = ("catalogue", "state", *_DELIVERIES.values(), "oldest not delivered")
     return _table(head, rows) if rows else _nothing("Nothing was built yet.")
 
 
 def _pause(pause: Mapping[str, Any] | None) -> str:
     if pause is None:
-        return "told"
+        return "in order"
     return f"paused until {_time(pause.get('until'))}: {pause.get('reason')}"
 
 
@@ -179,7 +179,7 @@ def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
         )
         for error in errors[:LISTED]
     ]
-    head = ("execution", "catalogue", "is", "tries", "at", "why")
+    head = ("execution", "catalogue", "state", "tries", "at", "why")
     return _table(head, rows) if rows else _nothing("Nothing.")
 
 
