@@ -61,6 +61,15 @@ _PG_LIMITS = {
     # psycopg's executemany ends with a Flush, which disarms the one above.
     "transaction_timeout": "10min",  # since PostgreSQL 17
 }
+_PG_NETWORK = {
+    "connect_timeout": 10,  # seconds
+    # A server that is gone without a word is noticed in a minute, not in a quarter of an hour.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+
 _PG_LIMIT = """
     SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND setting = '0'
 """
@@ -291,7 +300,7 @@ def _engine(url: URL, pool_size: int) -> Engine:
         isolation_level="READ COMMITTED",  # what the locking counts on; servers may differ
         pool_pre_ping=True,  # after a failover the pool is full of dead connections
         pool_recycle=1800,  # firewalls forget idle connections
-        connect_args={"connect_timeout": 10, "application_name": "flytelineage"},
+        connect_args={"application_name": "flytelineage", **_PG_NETWORK},
         **shared,
     )
     sqlalchemy.event.listen(engine, "connect", _set_up_postgresql)
