@@ -317,6 +317,8 @@ def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
+    if position < len(data) and data[position] < 0x80:  # nearly all are one byte long
+        return data[position], position + 1
     value = shift = 0
     while position < len(data) and shift < 64:
         byte = data[position]
