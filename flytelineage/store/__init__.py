@@ -27,6 +27,7 @@ from flytelineage.store.values import (
     Cleaned,
     DeliveryLease,
     Keep,
+    Paused,
     Places,
     Quarantined,
     Refused,
@@ -40,6 +41,7 @@ from flytelineage.store.values import (
 
 if TYPE_CHECKING:
     from flytelineage.events import Event
+    from flytelineage.store.room import Bounds
     from flytelineage.store.rooms import Rooms
     from flytelineage.targets import Rejection
 
@@ -52,6 +54,7 @@ __all__ = [
     "Cleaned",
     "DeliveryLease",
     "Keep",
+    "Paused",
     "Places",
     "Quarantined",
     "Refused",
@@ -273,6 +276,7 @@ class Store(LoggingConfigurable):
             pool_size=self.pool_size,
             warn=None if self.replaying or not exclusive else self.log.warning,
         )
+        self._opened.intake.room.bounds = self._bounds()
 
     def close(self) -> None:
         """Let go of the database; a second time does nothing."""
@@ -655,7 +659,9 @@ class Store(LoggingConfigurable):
         Raises:
             StoreError: The database does not answer; nothing was removed.
         """
-        return self._rooms.retention.clean(self._keep())
+        cleaned = self._rooms.retention.clean(self._keep())
+        gone = self._rooms.intake.room.take_removed()
+        return cleaned.also("quarantine", gone) if gone else cleaned
 
     def old(self) -> dict[str, int]:
         """How many rows a pass would remove by their age, and `undelivered` give up."""
@@ -668,6 +674,11 @@ class Store(LoggingConfigurable):
             StoreError: The database does not answer, or there is no room to do it.
         """
         self._rooms.compact.vacuum()
+
+    def _bounds(self) -> Bounds:
+        from flytelineage.store.room import Bounds
+
+        return Bounds(self.max_quarantine_mb << 20, self.max_quarantine)
 
     def _keep(self) -> Keep:
         return Keep(
@@ -687,11 +698,15 @@ class Store(LoggingConfigurable):
         """The body as it came.
 
         Raises:
-            StoreError: There is none with this id.
+            StoreError: There is none with this id, or there was no room to keep it.
         """
         body = self._rooms.intake.quarantine_body(id)
         if body is None:
             raise StoreError(f"Nothing in quarantine has the id {id}")
+        if not body:
+            raise StoreError(
+                f"There was no room to keep the body of {id}; see Store.max_quarantine_mb"
+            )
         return body
 
     def quarantine_release(self, ids: Iterable[str]) -> int:

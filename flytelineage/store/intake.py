@@ -15,6 +15,7 @@ from flytelineage.entities import ExecutionId
 from flytelineage.errors import RefusedByStoreError
 from flytelineage.store.database import Database, Raced, chunks, from_us, seconds, to_us
 from flytelineage.store.keys import execution_key, scrubbed
+from flytelineage.store.room import QuarantineRoom
 from flytelineage.store.schema import event, execution, quarantine
 from flytelineage.store.values import Quarantined, Refused
 
@@ -61,6 +62,7 @@ class Intake:
         self._insert = _insert_events(database)
         self._touch = _upsert_execution(database)
         self._quarantine = _upsert_quarantine(database)
+        self.room = QuarantineRoom()
 
     def record(self, events: Sequence[Event], refused: Sequence[Refused], waits: Waits) -> int:
         """Store a group in one transaction; one that is refused is taken apart."""
@@ -117,7 +119,7 @@ class Intake:
         query = (
             select(
                 *(column for column in quarantine.c if column.name != "body"),
-                func.length(quarantine.c.body).label("body_bytes"),
+                func.length(quarantine.c.body).label("kept_bytes"),
             )
             .order_by(quarantine.c.last_seen.desc(), quarantine.c.id)
             .limit(limit)
@@ -171,7 +173,9 @@ class Intake:
         if new:
             connection.execute(self._touch, _executions(new, now, waits))
         if refused:
-            connection.execute(self._quarantine, _bodies(refused, now))
+            bodies = _bodies(refused, now)
+            connection.execute(self._quarantine, bodies)
+            self.room.make(connection, [row["size"] for row in bodies])
         return len(new)
 
     def _store(
@@ -341,8 +345,12 @@ def _bodies(refused: Iterable[Refused], now: int) -> list[dict[str, Any]]:
         body = one.body.encode("utf-8", "surrogatepass")
         id = hashlib.blake2b(body, digest_size=16).hexdigest()
         row = rows.setdefault(
-            id, {"id": id, "body": body, "count": 0, "first_seen": now, "last_seen": now}
-        )
+            id,
+            {
+                "id": id, "body": body, "size": len(body), "count": 0, "first_seen": now,
+                "last_seen": now,
+            },
+        )  # fmt: skip
         row["count"] += 1
         row["reason"] = scrubbed(one.reason)
         row["message_id"], row["source"] = scrubbed(one.message_id), scrubbed(one.source)
@@ -364,5 +372,6 @@ def _quarantined(row: Any) -> Quarantined:
         count=row.count,
         first_seen=from_us(row.first_seen),
         last_seen=from_us(row.last_seen),
-        body_bytes=row.body_bytes,
+        body_bytes=row.kept_bytes if row.size is None else row.size,
+        emptied=bool(row.size) and not row.kept_bytes,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -30,6 +30,8 @@ class Quarantined:
     Attributes:
         id: A hash of the body, so the same body is kept once.
         count: How often it came.
+        body_bytes: Of the body as it came.
+        emptied: Whether there was no room to keep the body.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Quarantined:
     first_seen: datetime
     last_seen: datetime
     body_bytes: int
+    emptied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,10 @@ class Cleaned:
     unsettled: tuple[Unsettled, ...] = ()
     more: bool = False
 
+    def also(self, what: str, count: int) -> Cleaned:
+        """The same, and so many more rows of a kind."""
+        return replace(self, removed={**self.removed, what: self.removed.get(what, 0) + count})
+
 
 @dataclass(frozen=True, slots=True)
 class Registration:
@@ -281,6 +288,15 @@ class Awaited:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """Why a target is told nothing for a while, and until when."""
+
+    reason: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """How far one target has been told of an execution.
 
@@ -288,7 +304,12 @@ class Told:
         attempts: Counted tries since it was last settled.
         due_at: When it is tried next; `None` unless the state is `due`.
         error: What the last try said; empty after one that worked.
+        error_at: When that was.
         rejections: What the target refused of it, in words.
+        lease_until: Until when a process has it in hand.
+        lost: How many processes in a row had it in hand and said nothing any more.
+        overtaken: Whether all that it told was told by newer executions since.
+        paused: Why the target is told nothing at all; `None` where it is not so.
     """
 
     target: str
@@ -297,7 +318,12 @@ class Told:
     due_at: datetime | None = None
     settled_at: datetime | None = None
     error: str = ""
+    error_at: datetime | None = None
     rejections: tuple[str, ...] = ()
+    lease_until: datetime | None = None
+    lost: int = 0
+    overtaken: bool = False
+    paused: Paused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,20 +331,38 @@ class Standing:
     """How far the store has come with an execution.
 
     Attributes:
+        at: Now, by the store's clock.
         pipeline: Pinned by the first stored build; `None` before.
+        terminal_at: When the event was stored that ends it; `None` before.
+        phase: As of the last build; empty before.
         built_at: When it was last built; `None` before.
         current: Whether the last build has seen every event.
         due_at: When it is built next, where that is known.
         attempts: Builds begun since the last finished one.
+        lost: How many of these in a row ended without a word.
+        lease_until: Until when a process has it in hand.
+        archived_at: Since when its events are gone, so that it is built no more.
         waits_for: Why it was put off.
+        partial: Whether the last build lacked events.
+        incomplete: What the last build could not read.
+        awaits: The first keys of what it read and nobody has registered yet.
         deliveries: By target.
     """
 
+    at: datetime | None = None
     pipeline: PipelineId | None = None
     name_source: NameSource | None = None
+    terminal_at: datetime | None = None
+    phase: str = ""
     built_at: datetime | None = None
     current: bool = False
     due_at: datetime | None = None
     attempts: int = 0
+    lost: int = 0
+    lease_until: datetime | None = None
+    archived_at: datetime | None = None
     waits_for: str = ""
+    partial: bool = False
+    incomplete: tuple[str, ...] = ()
+    awaits: tuple[str, ...] = ()
     deliveries: tuple[Told, ...] = ()
