@@ -67,6 +67,8 @@ class Upkeep:
         """Why the source could not be asked the last time; empty when it could."""
         self.status: Mapping[str, Any] = {}
         """`Store.status`, as of the last look."""
+        self._may_ask = True
+        self._checked = False
         self._source = source
         self._store = store
         self._intake = intake
@@ -114,10 +116,20 @@ class Upkeep:
         self._slow_down(self._behind(status))
 
     def _ask_source(self) -> None:
+        """How much it still holds; where there is no right to ask, nobody asks again."""
+        if not self._may_ask:
+            return
         try:
+            if not self._checked:
+                self._source.check()  # which warns of what will make trouble later
+                self._checked = True
             backlog = self._source.backlog()
-        except (SourceError, ConfigError) as exc:
+        except SourceError as exc:
             self.source_failed = str(exc)
+            return
+        except ConfigError as exc:
+            self._may_ask = False
+            self._log.warning("How much waits in the queue is not known: %s", exc)
             return
         self.source_failed = ""
         if backlog is not None:

@@ -11,7 +11,7 @@ import pytest
 
 from flytelineage.breaker import Breaker
 from flytelineage.entities import ExecutionId
-from flytelineage.errors import SourceError
+from flytelineage.errors import ConfigError, SourceError
 from flytelineage.inhand import InHand
 from flytelineage.metrics import Metrics
 from flytelineage.report import Report
@@ -27,9 +27,14 @@ LOG = "flytelineage.test"
 class Waiting(MemorySource):
     """Says how much waits, or that it does not know."""
 
-    def backlog(self) -> Backlog:
+    checks = 0
+
+    def check(self) -> None:
+        self.checks += 1
         if self.failures:
             raise self.failures[0]
+
+    def backlog(self) -> Backlog:
         return Backlog(visible=12, in_flight=3)
 
 
@@ -119,17 +124,42 @@ def test_it_is_looked_at_every_so_often(store: Store, monkeypatch: pytest.Monkey
 
 
 def test_a_source_that_cannot_say_how_much_waits_stops_nothing(store: Store) -> None:
-    source = Waiting(failures=[SourceError("no right to ask")])
+    source = Waiting(failures=[SourceError("it is away")])
     scene = Scene(store, source)
 
     scene.upkeep.run()
 
-    assert scene.upkeep.source_failed == "no right to ask"
+    assert scene.upkeep.source_failed == "it is away"
     assert scene.value("store_bytes") > 0
     source.failures.clear()
     scene.now = SAMPLE_SECONDS
     scene.upkeep.run()
     assert scene.upkeep.source_failed == ""
+
+
+def test_who_may_not_ask_how_much_waits_says_so_once(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is nothing that the work depends on."""
+    scene = Scene(store, Waiting(failures=[ConfigError("grant sqs:GetQueueAttributes")]))
+
+    for scene.now in (0.0, SAMPLE_SECONDS, 2 * SAMPLE_SECONDS):
+        scene.upkeep.run()
+
+    assert caplog.text.count("grant sqs:GetQueueAttributes") == 1
+    assert scene.upkeep.source_failed == ""
+
+
+def test_a_source_is_checked_once_it_answers(store: Store) -> None:
+    """What will make trouble later is said at the start."""
+    source = Waiting(failures=[SourceError("it is away")])
+    scene = Scene(store, source)
+
+    for scene.now in (0.0, SAMPLE_SECONDS, 2 * SAMPLE_SECONDS, 3 * SAMPLE_SECONDS):
+        scene.upkeep.run()
+        source.failures.clear()
+
+    assert source.checks == 2
 
 
 @pytest.mark.parametrize(
