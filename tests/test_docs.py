@@ -34,6 +34,7 @@ from flytelineage.entities import (
 )
 from flytelineage.options import TARGETS
 from flytelineage.store import Store
+from flytelineage.strict import StrictApplication
 from flytelineage.targets.openlineage import events, facets, graph
 from flytelineage.targets.openlineage.names import run_id
 from flytelineage.testing.datahub import GmsDouble
@@ -243,8 +244,8 @@ class TestNames:
                     value = trait.default_value_repr().strip("'")
                 assert value == stated, option
 
-    def test_no_option_is_in_two_tables(self) -> None:
-        """What is said twice is soon said in two ways."""
+    def test_every_option_is_in_one_table(self) -> None:
+        """And in no other: what is said twice is soon said in two ways."""
         texts = [(ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS]
         told = [
             option
@@ -253,8 +254,14 @@ class TestNames:
             for cells in rows("option", text)
             for option in re.findall(r"`([\w.]+)`", cells[0])
         ]
+        commands = {load(name).__name__ for name in COMMANDS}  # their `--help` is short
+        usual = {
+            f"FlyteLineage.{name}" for name in StrictApplication.class_trait_names(config=True)
+        }
 
         assert {option for option in told if told.count(option) > 1} == set()
+        untold = {one for one in OPTIONS if one.partition(".")[0] not in commands} - set(told)
+        assert untold <= usual
 
     @pytest.mark.parametrize("name", DOCUMENTS)
     def test_options(self, name: str) -> None:
