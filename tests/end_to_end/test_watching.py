@@ -26,8 +26,10 @@ def test_datahub_refuses_the_token(on_sqlite: Deployment, messages: Corpus) -> N
     url = on_sqlite.serve()
     on_sqlite.gms.break_down(Fault(401, message="the token ran out"))
     daemon = on_sqlite.start()
+    on_sqlite.wait_for(lambda: page(f"{url}/livez")[0] == 200)
     on_sqlite.queue.send(messages.calm)
 
+    began = page(f"{url}/metrics")[1].splitlines()
     on_sqlite.wait_for(lambda: on_sqlite.told_all("file", "glue"))
     on_sqlite.wait_for(lambda: PAUSED in page(f"{url}/metrics")[1])
     on_sqlite.wait_for(lambda: "degraded" in page(f"{url}/readyz")[1])
@@ -50,6 +52,7 @@ def test_datahub_refuses_the_token(on_sqlite: Deployment, messages: Corpus) -> N
     assert value(metrics, 'settle_seconds_count{target="glue"}') > 0
     assert value(metrics, "messages_received_total") >= len(messages.calm)
     assert healed == (200, "ready\n")
+    assert series(metrics) == series(began)
     log = [json.loads(line) for line in daemon.log.splitlines()]
     pauses = [line for line in log if line.get("action") == "pause"]
     assert {line["target"] for line in pauses} == {"datahub"}
@@ -57,6 +60,11 @@ def test_datahub_refuses_the_token(on_sqlite: Deployment, messages: Corpus) -> N
     told = [line for line in log if line.get("action") == "deliver"]
     assert {"datahub", "glue", "file"} <= {line["target"] for line in told}
     assert all(line["execution"] and line["seconds"] >= 0 for line in told)
+
+
+def series(metrics: list[str]) -> set[str]:
+    """Their names and labels."""
+    return {line.rpartition(" ")[0] for line in metrics if not line.startswith("#")}
 
 
 def value(metrics: list[str], series: str) -> float:
