@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from traitlets.config import Config, Configurable
+from traitlets.config import Application, Config, Configurable
 
 from flytelineage.app import FlyteLineage
 from flytelineage.commands import COMMANDS, load
@@ -34,7 +34,6 @@ from flytelineage.entities import (
 )
 from flytelineage.options import TARGETS
 from flytelineage.store import Store
-from flytelineage.strict import StrictApplication
 from flytelineage.targets.openlineage import events, facets, graph
 from flytelineage.targets.openlineage.names import run_id
 from flytelineage.testing.datahub import GmsDouble
@@ -255,9 +254,7 @@ class TestNames:
             for option in re.findall(r"`([\w.]+)`", cells[0])
         ]
         commands = {load(name).__name__ for name in COMMANDS}  # their `--help` is short
-        usual = {
-            f"FlyteLineage.{name}" for name in StrictApplication.class_trait_names(config=True)
-        }
+        usual = {f"FlyteLineage.{name}" for name in Application.class_trait_names(config=True)}
 
         assert {option for option in told if told.count(option) > 1} == set()
         untold = {one for one in OPTIONS if one.partition(".")[0] not in commands} - set(told)
