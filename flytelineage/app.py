@@ -619,7 +619,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _failed(app: FlyteLineage, exc: Exception, text: str) -> int:
-    if app.log_level <= logging.DEBUG:
+    debugging = app.log_level <= logging.DEBUG
+    if app.log_json and app.command is None:  # the last line is an object like all others
+        app.log.critical("%s", text, exc_info=exc if debugging else None)
+        return 1
+    if debugging:
         commands.say("".join(traceback.format_exception(exc)), to_stderr=True)
     commands.say(f"flytelineage: error: {text}", to_stderr=True)
     return 1

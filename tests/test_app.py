@@ -207,6 +207,17 @@ class TestOptions:
         assert json.loads(first)["message"] == "One of 2"
         assert second.endswith("WARNING Two of 2")
 
+    def test_log_json_to_the_end(self, run: Run) -> None:
+        """What ends the daemon is an object, too; a command answers people."""
+        daemon = run("--FlyteLineage.log_json=True")
+        command = run("export", "a/b/c", "--FlyteLineage.log_json=True")
+
+        assert (daemon.code, command.code) == (1, 1)
+        last = json.loads(daemon.err.splitlines()[-1])
+        assert last["level"] == "CRITICAL"
+        assert last["message"].startswith("No queue is configured")
+        assert command.err.splitlines()[-1].startswith("flytelineage: error: ")
+
     def test_file_and_command_line(self, run: Run, tmp_path: Path) -> None:
         """The command line wins, option by option."""
         (tmp_path / "flytelineage_config.py").write_text(
