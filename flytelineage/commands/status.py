@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool
 
-from flytelineage.commands import Command, Program, say, table
+from flytelineage.commands import Command, Program, execution_id, say, table
 from flytelineage.commands.times import duration
+from flytelineage.options import TARGETS
+from flytelineage.scope import Scope
+
+if TYPE_CHECKING:
+    from flytelineage.entities import ExecutionId
+    from flytelineage.explain import Whereabouts
+    from flytelineage.store import Store
 
 _SHOWN = 10
 """How many failures and problems are listed as text; `--json` has more."""
@@ -35,11 +42,15 @@ _DELIVERIES = ("delivered", "due", "later", "telling", "held", "given_up", "reje
 class Status(Command):
     """Shows what was built, told, and what is stuck.
 
-    Reads the store and changes nothing; a daemon may be running meanwhile.
+    With EXECUTION, as project/domain/name, it says how far that one has come, and why it
+    is, or is not, at each target. Reads the store and changes nothing; a daemon may be
+    running meanwhile.
     """
 
+    usage = "[EXECUTION]"
     examples = """
         flytelineage status
+        flytelineage status shop/production/f1a2b3
         flytelineage status --json | jq .deliveries
     """
 
@@ -55,8 +66,25 @@ class Status(Command):
     flags = {"json": ({"Status": {"as_json": True}}, "print JSON, for scripts and alarms")}
 
     def run(self, program: Program, arguments: Sequence[str]) -> int:
-        """Print it; 0 even where something is stuck."""
-        self.none(arguments)
+        """Print it; 0 even where something is stuck, 1 where nothing of EXECUTION is stored."""
+        if arguments:
+            return self._execution(program, execution_id(self.one(arguments), program.instance))
+        return self._everything(program)
+
+    def _execution(self, program: Program, execution: ExecutionId) -> int:
+        """Say how far one execution has come."""
+        from flytelineage.explain import as_json, whereabouts
+
+        with program.opened_store() as store:
+            of = whereabouts_of(execution, store, program)
+        if self.as_json:
+            say(json.dumps(as_json(of), indent=2))
+        else:
+            for line in whereabouts(of):
+                say(line)
+        return 0 if of.standing else 1
+
+    def _everything(self, program: Program) -> int:
         with program.opened_store() as store:
             status, place = store.status(), store.describe()
         if self.as_json:
@@ -70,11 +98,29 @@ class Status(Command):
         return 0
 
 
+def whereabouts_of(execution: ExecutionId, store: Store, program: Program) -> Whereabouts:
+    """Ask the store how far an execution has come, and the configuration who may hear of it."""
+    from flytelineage.explain import Whereabouts
+
+    standing = store.standing(execution)
+    scope = Scope(program.include, program.exclude)
+    pipeline = standing.pipeline if standing else None
+    return Whereabouts(
+        execution=execution,
+        standing=standing,
+        targets=[TARGETS.name_of(plugin) for plugin in program.targets],
+        taken=scope.stores(execution),
+        told=pipeline is None or scope.emits(pipeline),
+    )
+
+
 def _sections(status: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield "Executions", _executions(status["executions"])
     yield "Deliveries", _deliveries(status["deliveries"])
     if lines := _flyteadmin(status):
         yield "FlyteAdmin", lines
+    if status["paused"]:
+        yield "Targets that are told nothing for a while", [*map(_paused, status["paused"].items())]
     if status["quarantine"]:
         rows = [(str(count), reason) for reason, count in status["quarantine"].items()]
         hint = "`flytelineage quarantine list` tells more"
@@ -122,6 +168,15 @@ def _deliveries(targets: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "held": "`flytelineage retry --held` tells what is held",
     }
     return [*_rows(rows), *(hint for name, hint in hints.items() if name in names)]
+
+
+def _paused(one: tuple[str, Mapping[str, str]]) -> str:
+    target, why = one
+    return f"{target}: since {_time(why['since'])}, until {_time(why['until'])}: {why['reason']}"
+
+
+def _time(written: str) -> str:
+    return f"{written[:19].replace('T', ' ')} UTC"
 
 
 def _rows(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -10,5 +10,15 @@ from __future__ import annotations
 from flytelineage.explain.case import Case
 from flytelineage.explain.execution import explain_execution
 from flytelineage.explain.uri import MAX_WRITERS, Registry, explain_uri
+from flytelineage.explain.whereabouts import Whereabouts, as_json, whereabouts
 
-__all__ = ["MAX_WRITERS", "Case", "Registry", "explain_execution", "explain_uri"]
+__all__ = [
+    "MAX_WRITERS",
+    "Case",
+    "Registry",
+    "Whereabouts",
+    "as_json",
+    "explain_execution",
+    "explain_uri",
+    "whereabouts",
+]

@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, false, func, or_, select
+from sqlalchemy import Connection, and_, exists, false, func, or_, select
 
 from flytelineage.entities import DatasetId, ExecutionId, PipelineId
+from flytelineage.store import pauses
 from flytelineage.store.database import Database, chunks, from_us, maybe_from_us
 from flytelineage.store.keys import execution_id, execution_key, short
-from flytelineage.store.schema import delivery, execution, lineage, location, waiting
-from flytelineage.store.values import Awaited, Registration, Standing, Told
+from flytelineage.store.schema import delivery, execution, lineage, location, waiting, watermark
+from flytelineage.store.values import Awaited, Paused, Registration, Standing, Told
+
+MAX_AWAITED = 5
+"""How many keys of those that an execution waits for are told."""
 
 
 class Inquiry:
-    """Answers the questions of `explain`."""
+    """Answers the questions of `explain`, and of `status EXECUTION`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def standing(self, of: ExecutionId) -> Standing | None:
         """How far the store has come with an execution; `None` when it knows none."""
-        key = execution_key(of)
         query = (
-            select(execution, lineage.c.built_at)
+            select(
+                execution,
+                lineage.c.built_at,
+                lineage.c.phase,
+                lineage.c.partial,
+                lineage.c.incomplete,
+            )
             .select_from(execution.outerjoin(lineage, lineage.c.execution == execution.c.key))
-            .where(execution.c.key == key)
+            .where(execution.c.key == execution_key(of))
         )
 
         def look(connection: Connection) -> Standing | None:
             row = connection.execute(query).one_or_none()
-            return _standing(connection, key, row) if row is not None else None
+            now = self._database.now(connection)
+            return _standing(connection, row, now) if row is not None else None
 
         return self._database.read(look)
 
@@ -72,21 +83,43 @@ class Inquiry:
         return [id for id in map(execution_id, keys) if id.name in wanted]
 
 
-def _standing(connection: Connection, key: str, row: Any) -> Standing:
-    query = select(delivery).where(delivery.c.execution == key).order_by(delivery.c.target)
+def _standing(connection: Connection, row: Any, now: int) -> Standing:
     return Standing(
+        at=from_us(now),
         pipeline=PipelineId.model_validate_json(row.pipeline) if row.pipeline else None,
         name_source=row.name_source,
+        terminal_at=maybe_from_us(row.terminal_at),
+        phase=row.phase or "",
         built_at=maybe_from_us(row.built_at),
         current=row.built_revision >= row.revision,
         due_at=maybe_from_us(row.due_at),
         attempts=row.attempts,
+        lost=row.lost,
+        lease_until=maybe_from_us(row.lease_until),
+        archived_at=maybe_from_us(row.archived_at),
         waits_for=row.waits_for or "",
-        deliveries=tuple(_told(found._mapping) for found in connection.execute(query)),
+        partial=bool(row.partial),
+        incomplete=tuple(json.loads(row.incomplete or "[]")),
+        awaits=_awaits(connection, row.key),
+        deliveries=tuple(_deliveries(connection, row, now)),
     )
 
 
-def _told(row: Mapping[Any, Any]) -> Told:
+def _awaits(connection: Connection, key: str) -> tuple[str, ...]:
+    query = select(waiting.c.key).where(waiting.c.execution == key).order_by(waiting.c.key)
+    return tuple(connection.scalars(query.limit(MAX_AWAITED)))
+
+
+def _deliveries(connection: Connection, of: Any, now: int) -> Iterator[Told]:
+    paused = pauses.present(connection, now)
+    query = select(delivery).where(delivery.c.execution == of.key).order_by(delivery.c.target)
+    for row in connection.execute(query).all():
+        told = _told(row._mapping, paused.get(row.target))
+        silent = row.state == "delivered" and of.phase == "SUCCEEDED"
+        yield replace(told, overtaken=silent and _overtaken(connection, row))
+
+
+def _told(row: Mapping[Any, Any], paused: Paused | None) -> Told:
     return Told(
         target=row["target"],
         state=row["state"],
@@ -94,10 +127,21 @@ def _told(row: Mapping[Any, Any]) -> Told:
         due_at=maybe_from_us(row["due_at"]),
         settled_at=maybe_from_us(row["settled_at"]),
         error=row["error"] or "",
+        error_at=maybe_from_us(row["error_at"]),
         rejections=tuple(
             f"{one['entity']}: {one['reason']}" for one in json.loads(row["rejections"] or "[]")
         ),
+        lease_until=maybe_from_us(row["lease_until"]),
+        lost=row["lost"],
+        paused=paused,
     )
+
+
+def _overtaken(connection: Connection, row: Any) -> bool:
+    """Whether others hold all that was told; of a target that only writes down nobody holds."""
+    here = watermark.c.target == row.target
+    mine = exists().where(here, watermark.c.holder == row.execution)
+    return bool(connection.scalar(select(and_(exists().where(here), ~mine))))
 
 
 def _registration(row: Any) -> Registration:

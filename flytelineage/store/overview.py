@@ -39,7 +39,7 @@ class Overview:
             return {
                 "executions": _executions(connection, now),
                 "deliveries": _deliveries(connection, now),
-                "paused": present(connection, now),
+                "paused": _paused(connection, now),
                 "quarantine": _quarantine(connection),
                 "errors": _errors(connection),
                 "problems": _problems(connection),
@@ -171,6 +171,17 @@ def _of_target(row: Any, now: int) -> dict[str, Any]:
     counts = {name: int(row[name]) for name in row if name not in ("target", "oldest")}
     oldest = row["oldest"]
     return {**counts, "oldest_seconds": None if oldest is None else (now - oldest) / 1_000_000}
+
+
+def _paused(connection: Connection, now: int) -> dict[str, dict[str, str]]:
+    return {
+        target: {
+            "reason": one.reason,
+            "since": one.since.isoformat(),
+            "until": one.until.isoformat(),
+        }
+        for target, one in present(connection, now).items()
+    }
 
 
 def _in_quarantine(connection: Connection) -> dict[str, int]:

@@ -6,13 +6,12 @@ in another one can say so. Where several do, the last word stands.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Connection, case, delete, select
 
 from flytelineage.store.database import Database, from_us, seconds
 from flytelineage.store.keys import scrubbed, short
 from flytelineage.store.schema import pause
+from flytelineage.store.values import Paused
 
 _PROBE = seconds(60)
 """After its end a pause is still shown: whether the target is back is just being tried."""
@@ -56,14 +55,10 @@ class Pauses:
         self._database.write(lambda connection: connection.execute(gone))
 
 
-def present(connection: Connection, now: int) -> dict[str, dict[str, Any]]:
-    """The targets that are paused, with the reason."""
+def present(connection: Connection, now: int) -> dict[str, Paused]:
+    """The targets that are paused, by name."""
     query = select(pause).where(pause.c.until > now - _PROBE).order_by(pause.c.target)
     return {
-        row.target: {
-            "reason": row.reason,
-            "since": from_us(row.since).isoformat(),
-            "until": from_us(row.until).isoformat(),
-        }
+        row.target: Paused(row.reason, from_us(row.since), from_us(row.until))
         for row in connection.execute(query)
     }

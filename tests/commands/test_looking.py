@@ -115,6 +115,47 @@ class TestStatus:
         assert status["executions"]["built"] == 1
         assert status["deliveries"]["file"]["delivered"] == 1
 
+    def test_paused_targets(self, run: Run, replayed: Ended, tmp_path: Path) -> None:
+        """By a daemon that runs beside it."""
+        store = Store(path=str(tmp_path / "kept.sqlite3"))
+        store.open(exclusive=False)
+        store.note_pause("datahub", "401: expired", 600)
+        store.close()
+
+        shown = run("status", *KEPT).out
+
+        assert "Targets that are told nothing for a while\n  datahub: since 20" in shown
+        assert shown.count("UTC: 401: expired") == 1
+
+    def test_an_execution(self, run: Run, stream: Stream, replayed: Ended) -> None:
+        """How far it has come, and what each target heard of it."""
+        ended = run("status", execution(stream), *KEPT)
+
+        assert ended.code == 0
+        assert "from all of its events, as SUCCEEDED." in ended.out
+        assert "file        It was delivered on 20" in ended.out
+
+    def test_an_execution_as_json(self, run: Run, stream: Stream, replayed: Ended) -> None:
+        """For scripts."""
+        said = json.loads(run("status", execution(stream), "--json", *KEPT).out)
+
+        assert said["execution"] == execution(stream)
+        assert said["targets"]["file"]["state"] == "delivered"
+
+    def test_an_execution_that_is_not_stored(self, run: Run, replayed: Ended) -> None:
+        """A script sees it by the exit code."""
+        ended = run("status", "shop/production/unheard", *KEPT)
+
+        assert ended.code == 1
+        assert "The store knows no event of it" in ended.out
+
+    def test_no_execution(self, run: Run, replayed: Ended) -> None:
+        """It says how one is spelled."""
+        ended = run("status", "a1b2c3", *KEPT)
+
+        assert ended.code == 1
+        assert "type project/domain/name" in ended.err
+
     def test_held_deliveries(self, run: Run, stream: Stream, write: Write) -> None:
         """It says how to send them."""
         run("replay", write(stream.bodies()), "--FlyteLineage.emit=False", *KEPT)

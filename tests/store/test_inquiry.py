@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flytelineage.entities import DatasetId
-from flytelineage.store import Awaited, Registration, Standing, Store, Told
+from flytelineage.store import Awaited, Paused, Registration, Standing, Store, Told
 from flytelineage.targets import Rejection
 from tests.store.conftest import (
+    LEASE,
     PIPELINE,
     T0,
     Clock,
     Story,
+    built,
     claim,
     event,
     execution,
+    lineage,
 )
 
 KEY = "s3://bucket/data/ab/a-n0-0/0123456789abcdef0123456789abcdef"
@@ -33,7 +36,7 @@ class TestStanding:
         store.record([event(terminal=True)])
 
         assert store.standing(execution()) == Standing(
-            due_at=T0 + timedelta(seconds=store.min_settle)
+            at=T0, terminal_at=T0, due_at=T0 + timedelta(seconds=store.min_settle)
         )
 
     def test_built(self, story: Story, store: Store, clock: Clock) -> None:
@@ -44,15 +47,87 @@ class TestStanding:
         story.store.give_up(story.claim("glue"), "No such table")
 
         assert store.standing(execution()) == Standing(
+            at=at,
             pipeline=PIPELINE,
             name_source=None,
+            terminal_at=T0,
+            phase="SUCCEEDED",
             built_at=at,
             current=True,
             deliveries=(
                 Told("datahub", "delivered", settled_at=at),
-                Told("glue", "given_up", attempts=1, settled_at=at, error="No such table"),
+                Told(
+                    "glue",
+                    "given_up",
+                    attempts=1,
+                    settled_at=at,
+                    error="No such table",
+                    error_at=at,
+                ),
             ),
         )
+
+    def test_in_hand(self, story: Story, store: Store, clock: Clock) -> None:
+        """Until when, and how many had it in hand before and said nothing any more."""
+        story.end("a")
+        story.claim_build()
+        clock.advance(LEASE)
+        story.claim_build()
+
+        found = store.standing(execution())
+
+        assert found is not None
+        assert (found.lease_until, found.lost) == (clock.now + timedelta(seconds=LEASE), 1)
+
+    def test_what_a_lineage_lacks(self, story: Story, store: Store) -> None:
+        """Events, what could not be read, and what nobody registered."""
+        story.end("a")
+        lease = story.claim_build()
+        found = lineage(lease, partial=True, incomplete=("s3://b/o.pb: denied",))
+        store.finish_build(lease, built(lease, lineage=found, waiting=frozenset({KEY})), [])
+
+        standing = store.standing(execution())
+
+        assert standing is not None
+        assert (standing.partial, standing.incomplete, standing.awaits) == (
+            True,
+            ("s3://b/o.pb: denied",),
+            (KEY,),
+        )
+
+    def test_a_paused_target(self, story: Story, store: Store, clock: Clock) -> None:
+        """Its deliveries say why they wait."""
+        story.build("a", targets=("datahub", "glue"))
+        store.note_pause("glue", "401", 60)
+
+        standing = store.standing(execution())
+
+        assert standing is not None
+        until = clock.now + timedelta(seconds=60)
+        assert [one.paused for one in standing.deliveries] == [
+            None,
+            Paused("401", clock.now, until),
+        ]
+
+    def test_what_newer_executions_told_over(self, story: Story, store: Store) -> None:
+        """Nothing of it is left in the catalogue then, but its runs."""
+        for at, name in enumerate("ab"):
+            story.build(name, at=at)
+            story.deliver(claim(at, name))
+
+        standings = [store.standing(execution(name)) for name in "ab"]
+
+        assert [one.deliveries[0].overtaken for one in standings if one] == [True, False]
+
+    def test_who_only_writes_down_is_never_overtaken(self, story: Story, store: Store) -> None:
+        """A file of every execution has no newest one."""
+        story.build("a")
+        store.settle(story.claim(), [], [])
+
+        standing = store.standing(execution())
+
+        assert standing is not None
+        assert not standing.deliveries[0].overtaken
 
     def test_a_refusal(self, story: Story, store: Store) -> None:
         """What a target refused of it is named."""
