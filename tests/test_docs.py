@@ -227,6 +227,23 @@ class TestExamples:
         assert found[section]["eventsPublisher"]["eventTypes"]
 
 
+def test_what_status_says_is_explained() -> None:
+    """The run book goes by the sentences that `status EXECUTION` prints."""
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    part = operations.partition("\n## Why is one execution")[2].partition("\n## ")[0]
+    module = ast.parse((ROOT / "flytelineage/explain/whereabouts.py").read_text(encoding="utf-8"))
+    said = " ".join(
+        node.value.lower()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+    quoted = [" ".join(one.lower().split()) for one in re.findall(r"\*\*([^*]+)\*\*", part)]
+
+    assert len(quoted) > 15
+    assert [one for one in quoted if one.rstrip(".") not in said] == []
+
+
 class TestNames:
     """What a document names is there."""
 
