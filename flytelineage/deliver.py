@@ -426,4 +426,7 @@ def _extra(lease: DeliveryLease, action: str) -> dict[str, object]:
 
 
 def _reason(exc: Exception) -> str:
+    """What people read; of an error that is not ours its kind says more than its text."""
+    if isinstance(exc, (TargetError, ConfigError)):
+        return str(exc)
     return f"{type(exc).__name__}: {exc}"
