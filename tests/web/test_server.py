@@ -188,6 +188,21 @@ class TestStrangers:
                     assert answer.read().endswith(b"live\n")
             assert crowded == b""
 
+    def test_no_thread_is_free(self, monkeypatch: pytest.MonkeyPatch, view: Watched) -> None:
+        """The connection is closed, and takes nobody's place."""
+        monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+
+        def full(*_: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with serve("127.0.0.1", 0, view) as running:
+            with monkeypatch.context() as patch:
+                patch.setattr(server.ThreadingHTTPServer, "process_request", full)
+                closed = raw(running, b"")
+            with answered(running, "GET", "/livez") as answer:
+                assert answer.status == 200
+        assert closed == b""
+
     def test_no_file_is_free(self, monkeypatch: pytest.MonkeyPatch, view: Watched) -> None:
         """It is tried again, and not in a hurry; meanwhile callers wait."""
         rests: list[float] = []
