@@ -82,6 +82,12 @@ class Daemon:
         return self._process.exitcode
 
     @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
     def frozen(self) -> bool:
         """Whether SIGSTOP has stopped it."""
         stat = Path(f"/proc/{self._process.pid}/stat").read_text()
@@ -90,7 +96,7 @@ class Daemon:
     @property
     def log(self) -> str:
         """What it said."""
-        return self._log.read_text(errors="replace")
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def weigh(self) -> None:
         """Note how much memory was in use at most so far."""
@@ -101,8 +107,7 @@ class Daemon:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def close(self) -> None:
         """Kill it if it lives, and forget it."""
@@ -313,11 +318,11 @@ class Deployment:
         self.options["FlyteLineage.http_port"] = port
         return f"http://127.0.0.1:{port}"
 
-    def end(self, daemon: Daemon) -> int:
+    def end(self, daemon: Daemon, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask a daemon to stop; its exit status."""
         # Until it says that it starts, the signal ends it as it ends any process.
         self.wait_for(lambda: daemon.log != "" or daemon.exitcode is not None)
-        daemon.signal(signal.SIGTERM)
+        daemon.signal(number)
         self.sqs.advance(POLL)
         return self.wait_for_end(daemon)
 
