@@ -64,6 +64,10 @@ COMMANDS: Mapping[str, Entry] = {
         "flytelineage.commands.quarantine:Quarantine",
         "list, show and replay messages that could not be read",
     ),
+    "vacuum": Entry(
+        "flytelineage.commands.vacuum:Vacuum",
+        "remove what is old, and give its room back to the disk",
+    ),
     "export": Entry(
         "flytelineage.commands.export:Export", "print the messages of an execution for `replay`"
     ),

@@ -27,6 +27,7 @@ from flytelineage.store.values import (
     Cleaned,
     DeliveryLease,
     Keep,
+    Matching,
     Paused,
     Places,
     Quarantined,
@@ -54,6 +55,7 @@ __all__ = [
     "Cleaned",
     "DeliveryLease",
     "Keep",
+    "Matching",
     "Paused",
     "Places",
     "Quarantined",
@@ -334,6 +336,11 @@ class Store(LoggingConfigurable):
             settle=self.min_settle, idle=self.idle, over=self.replaying, running=self.running
         )
         return self._rooms.intake.record(events, refused, waits)
+
+    @property
+    def culprits(self) -> int:
+        """How many events the database refused as data, since it was opened."""
+        return self._rooms.intake.culprits
 
     def events(self, execution: ExecutionId) -> Iterator[Event]:
         """The events of an execution, as a stream of bounded memory, in any order."""
@@ -636,17 +643,35 @@ class Store(LoggingConfigurable):
         states: Sequence[str] = ("given_up",),
         since: datetime | None = None,
         until: datetime | None = None,
+        error: str = "",
         dry_run: bool = False,
     ) -> int:
         """Make deliveries due again, even if unchanged; how many, also if `dry_run`.
 
-        Every condition restricts, `since` and `until` by the time of the build. With
-        `targets` and `since`, executions that a target was never told of count too.
+        Every condition restricts, `since` and `until` by the time of the build, `error`
+        by a glob over what the last try said. With `targets` and `since`, and without
+        `error`, executions that a target was never told of count too.
         """
         from flytelineage.store.again import Wanted
 
-        wanted = Wanted(targets, execution, states, since, until)
+        wanted = Wanted(targets, execution, states, since, until, error)
         return self._rooms.again.retry(wanted, dry_run=dry_run)
+
+    def matching(
+        self,
+        *,
+        targets: Sequence[str] = (),
+        execution: ExecutionId | None = None,
+        states: Sequence[str] = ("given_up",),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        error: str = "",
+    ) -> list[Matching]:
+        """What `retry` would make due, by target, state and error, most frequent first."""
+        from flytelineage.store.again import Wanted
+
+        wanted = Wanted(targets, execution, states, since, until, error)
+        return self._rooms.again.matching(wanted)
 
     # --------------------------------------------------------------------- retention
 

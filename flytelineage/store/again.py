@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
 
 from flytelineage.entities import ExecutionId
 from flytelineage.store import deliveries
 from flytelineage.store.database import Database, chunks, to_us
 from flytelineage.store.keys import execution_key
 from flytelineage.store.schema import delivery, execution, lineage
+from flytelineage.store.values import Matching
 
 HISTORY = 1000
 """Deliveries that are made for a new target in one transaction."""
@@ -28,6 +32,8 @@ class Wanted:
         since: Built at or after that time. With targets it also takes executions that
             a target was never told of.
         until: Built before that time.
+        error: A glob: `*` is anything, `?` one character, capitals count as small letters.
+            It must match what the last try said, or something that was rejected.
     """
 
     targets: Sequence[str] = ()
@@ -35,6 +41,25 @@ class Wanted:
     states: Sequence[str] = ()
     since: datetime | None = None
     until: datetime | None = None
+    error: str = ""
+
+    @property
+    def history(self) -> Sequence[str]:
+        """Targets that are told of executions that they were never told of."""
+        return self.targets if self.since is not None and not self.error else ()
+
+    def told(self) -> Iterator[ColumnElement[bool]]:
+        """Conditions on the delivery."""
+        yield delivery.c.state.in_(self.states)
+        if self.targets:
+            yield delivery.c.target.in_(self.targets)
+        if self.error:
+            like = _like(self.error)
+            yield or_(
+                delivery.c.error.ilike(like, escape="\\"),
+                # A JSON list: what was rejected stands between other words.
+                delivery.c.rejections.ilike(f"%{like}%", escape="\\"),
+            )
 
     def built(self) -> Iterator[ColumnElement[bool]]:
         """Conditions on the lineage."""
@@ -60,8 +85,28 @@ class Again:
             for target, keys in groupby(known, key=lambda pair: pair[0]):
                 for some in chunks(key for _, key in keys):
                     self._make_due(target, some)
-        targets = wanted.targets if wanted.since is not None else ()
-        return count + sum(self._tell_history(target, wanted, dry_run) for target in targets)
+        return count + sum(self._tell_history(target, wanted, dry_run) for target in wanted.history)
+
+    def matching(self, wanted: Wanted) -> list[Matching]:
+        """What `retry` would make due, by target, state and error, the most frequent first."""
+        kind = (delivery.c.target, delivery.c.state, delivery.c.error, delivery.c.rejections)
+        query = (
+            select(*kind, func.count().label("number"))
+            .join_from(delivery, lineage, lineage.c.execution == delivery.c.execution)
+            .where(*wanted.told(), *wanted.built())
+            .group_by(*kind)
+        )
+
+        def look(connection: Connection) -> list[Matching]:
+            counts: Counter[tuple[str, str, str]] = Counter()
+            for row in connection.execute(query):
+                counts[row.target, row.state, _reason(row)] += row.number
+            for target in wanted.history:
+                counts[target, "never told", ""] += len(_untold(connection, target, wanted))
+            ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            return [Matching(*which, number) for which, number in ordered if number]
+
+        return self._database.read(look)
 
     def _make_due(self, target: str, keys: Sequence[str]) -> None:
         def ask(connection: Connection) -> None:
@@ -109,11 +154,9 @@ def _known(connection: Connection, wanted: Wanted) -> list[tuple[str, str]]:
     query = (
         select(delivery.c.target, delivery.c.execution)
         .join_from(delivery, lineage, lineage.c.execution == delivery.c.execution)
-        .where(delivery.c.state.in_(wanted.states), *wanted.built())
+        .where(*wanted.told(), *wanted.built())
         .order_by(delivery.c.target, delivery.c.execution)
     )
-    if wanted.targets:
-        query = query.where(delivery.c.target.in_(wanted.targets))
     return [(row.target, row.execution) for row in connection.execute(query)]
 
 
@@ -134,3 +177,21 @@ def _untold(connection: Connection, target: str, wanted: Wanted) -> Sequence[Any
         .order_by(lineage.c.execution)
     )
     return connection.execute(query).all()
+
+
+def _reason(row: Any) -> str:
+    """The last error or the first rejection, without the numbers that make each its own."""
+    text = row.error or ""
+    if not text and row.rejections:
+        text = json.loads(row.rejections)[0]["reason"]
+    return _NUMBERS.sub("#", text.strip().partition("\n")[0])
+
+
+_NUMBERS = re.compile(r"\b(?=[0-9a-f-]*\d)[0-9a-f][0-9a-f-]{3,}\b")
+"""Ids and times; short numbers are often the code of an error."""
+
+
+def _like(glob: str) -> str:
+    """A glob as SQL has it."""
+    escaped = re.sub(r"[\\%_]", r"\\\g<0>", glob)
+    return escaped.replace("*", "%").replace("?", "_")

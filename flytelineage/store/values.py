@@ -225,6 +225,21 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Matching:
+    """Deliveries that an operator asks for again, of one kind.
+
+    Attributes:
+        state: As in `DeliveryState`, or `never told`.
+        error: What the last try said, numbers left out; empty where nothing went wrong.
+    """
+
+    target: str
+    state: str
+    error: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """For how many days what is kept; 0 is for ever."""
 

@@ -288,7 +288,7 @@ class TestRetry:
         again = run("retry", "--held", *KEPT)
 
         assert [ended.out for ended in (dry, done, again)] == [
-            "Would retry 1 delivery\n",
+            "Would retry 1 delivery\n  1  file  held  -\n",
             "Due again: 1 delivery\n",
             "Due again: 0 deliveries\n",
         ]
@@ -300,7 +300,7 @@ class TestRetry:
             "retry", "--target=glue", "--since=30d", "--targets=file,glue", "--dry-run", *KEPT
         )
 
-        assert ended.out == "Would retry 1 delivery\n"
+        assert ended.out == "Would retry 1 delivery\n  1  glue  never told  -\n"
 
     @pytest.mark.parametrize(
         ("option", "count"),
