@@ -76,11 +76,12 @@ def rows(first: str, text: str = README) -> list[list[str]]:
 
 
 def command_lines() -> Iterator[str]:
-    """What the README tells people to type."""
-    inline = re.findall(r"`(flytelineage [^`\n]+)`", README)
-    fenced = [line for code in blocks("sh") for line in code.replace("\\\n", " ").splitlines()]
-    yield from inline
-    yield from (line.partition("#")[0] for line in fenced if line.startswith("flytelineage"))
+    """What the documents tell people to type."""
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        code = "".join(blocks("sh", "", text)).replace("\\\n", " ")
+        yield from re.findall(r"`(flytelineage [^`\n]+)`", text)
+        yield from (line.partition("#")[0] for line in re.findall(r"^flytelineage .+", code, re.M))
 
 
 class TestExamples:
