@@ -250,7 +250,7 @@ class Intake:
         """Commit what several pollers brought in one transaction."""
         events = [one for one in arrived if isinstance(one, Event)]
         refused = [one for one in arrived if isinstance(one, Refused)]
-        began = time.perf_counter()
+        began, culprits = time.perf_counter(), self._store.culprits
         try:
             new = self._store.record(events, refused)
         except StoreError:
@@ -261,7 +261,10 @@ class Intake:
         self._metrics.store_commit_seconds.observe(time.perf_counter() - began)
         self._metrics.store_commit_rows.observe(len(arrived))
         self._report.count("events", new)
-        self._report.count("duplicates", len(events) - new)
+        culprits = self._store.culprits - culprits
+        self._metrics.messages_quarantined.labels("store").inc(culprits)
+        self._report.count("quarantined", culprits)
+        self._report.count("duplicates", len(events) - new - culprits)
 
     def _note_lag(self, messages: Sequence[Message]) -> None:
         now = time.time()

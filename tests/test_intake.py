@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import Counter
 
 from flytelineage import intake as module
 from flytelineage.errors import SourceError, StoreError
@@ -134,6 +136,28 @@ def test_a_message_that_kills_the_process_is_not_decoded(
     reasons = "\n".join(one.reason for one in store.quarantined(9))
     assert "kills the process" in reasons
     assert source.exhausted
+
+
+def test_an_event_that_the_database_refuses_is_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in quarantine, and is neither new nor seen before."""
+    real = module.decode
+
+    def absurd(text: str, **how: Any) -> Any:
+        event = real(text, **how)
+        return replace(event, kind="\udcff") if event.execution.name == "odd" else event
+
+    monkeypatch.setattr(module, "decode", absurd)
+    loop = Loop(MemorySource([body(), body("odd"), body("even")]), store)
+    loop.metrics.events_decoded = Counter("any", "", ["kind"], registry=None)
+
+    assert loop.run()
+
+    assert loop.value("events_stored_total") == 2
+    assert loop.value("events_duplicate_total") == 0
+    assert loop.value("messages_quarantined_total", reason="store") == 1
+    assert len(store.quarantined(9)) == 1
 
 
 def test_only_topics_that_are_named_are_read(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,6 +22,8 @@ from flytelineage.store.values import Quarantined, Refused
 
 if TYPE_CHECKING:
     from flytelineage.events import Event
+
+log = logging.getLogger(__name__)
 
 PAGE = 100
 """Events read at once: at 1 MiB each, the largest there are, 100 MiB."""
@@ -58,6 +61,8 @@ class Intake:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.culprits = 0
+        """Events that the database refused as data."""
         self._looks = False
         self._insert = _insert_events(database)
         self._touch = _upsert_execution(database)
@@ -76,6 +81,12 @@ class Intake:
                 )
             if not events:
                 raise
+            log.warning(
+                "The store refuses an event of %s, which goes to quarantine: %s",
+                events[0].execution,
+                error,
+            )
+            self.culprits += 1
             return self.record((), (*refused, _culprit(events[0], error)), waits)
 
     def events(self, of: ExecutionId) -> Iterator[Event]:
@@ -195,7 +206,9 @@ class Intake:
             if inserted.rowcount != len(new):
                 raise Raced if looks else _SomeAreKnownError
         if looks and not known:
-            self._looks = False
+            self.culprits = 0
+        """Events that the database refused as data."""
+        self._looks = False
         return new
 
     def _known(self, connection: Connection, hashes: Iterable[bytes]) -> set[bytes]:
