@@ -1,6 +1,7 @@
 """How fast messages get from the queue into the store, against two baselines.
 
     python benchmarks/intake.py [--messages N] [--latency SECONDS] [--pollers N]
+        [--rounds N] [--postgresql]
 
 Three consumers take the same messages from an SQS double with the latency of a region:
 
@@ -8,8 +9,10 @@ Three consumers take the same messages from an SQS double with the latency of a 
 - `bare boto3`: receive and delete in tens and decode, without any store: the floor;
 - `flytelineage`: the daemon's own intake, committed to SQLite with `synchronous=FULL`.
 
-Each runs in a process of its own, in the same run of this script; look at the ratios,
-since machines differ.
+With `--postgresql` also the intake of one process with a PostgreSQL, and of two that share
+one. Each process is one of its own, and so is the queue, in the same run of this script;
+look at the ratios, since machines differ, and take the median of some `--rounds` where
+others are at work on it.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ import os
 import platform
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -155,6 +160,22 @@ def flytelineage(url: str, count: int, pollers: int, store) -> None:
     run(poll, pollers)
 
 
+def shared(url: str, count: int, pollers: int, store) -> None:
+    """The same until the queue is empty, since others take from it, too."""
+    from flytelineage.daemon import Daemon
+    from flytelineage.objects import ObjectReader
+    from flytelineage.sources.sqs import SqsSource
+
+    source = SqsSource(queue=url, region="us-east-1", wait_seconds=0)
+    daemon = Daemon(source=source, store=store, targets={}, reader=ObjectReader())
+
+    def poll() -> None:
+        while daemon.intake():
+            pass
+
+    run(poll, pollers)
+
+
 def warm_up() -> None:
     """Import all that a consumer needs: that is not what is measured."""
     from flytelineage.daemon import Daemon  # noqa: F401
@@ -169,8 +190,8 @@ def warm_up() -> None:
 def open_store(folder: str):
     from flytelineage.store import Store
 
-    store = Store(path=str(Path(folder) / "benchmark.sqlite3"))
-    store.open(exclusive=True)
+    store = Store(path=str(Path(folder) / "benchmark.sqlite3"), url=os.environ.get(STORE_URL))
+    store.open(exclusive=not store.url)
     return store
 
 
@@ -182,14 +203,24 @@ def run(work, threads: int) -> None:
         thread.join()
 
 
-CONSUMERS = {"one by one": one_by_one, "bare boto3": bare, "flytelineage": flytelineage}
+STORE_URL = "BENCHMARK_STORE_URL"
+CONSUMERS = {
+    "one by one": one_by_one,
+    "bare boto3": bare,
+    "flytelineage": flytelineage,
+    "PostgreSQL": shared,
+    "two processes": shared,
+}
+WITH_SQLITE = ("one by one", "bare boto3", "flytelineage")
 
 
 def consume(name: str, url: str, count: int, pollers: int) -> None:
-    """Run one consumer and print what it took, as JSON."""
+    """Run one consumer once somebody says so, and print what it took, as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder)
         warm_up()
+        print("ready", flush=True)
+        sys.stdin.readline()
         before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         CONSUMERS[name](url, count, pollers, store)
         seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
@@ -200,57 +231,97 @@ def consume(name: str, url: str, count: int, pollers: int) -> None:
 # ------------------------------------------------------------------------- the run
 
 
-def measure(name: str, count: int, pollers: int, latency: float) -> dict[str, float]:
-    """One consumer against a fresh server, both in processes of their own."""
+def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
+    """One consumer against a fresh server, all in processes of their own."""
+    count = options.messages // 20 if name == "one by one" else options.messages
+    with ExitStack() as stack:
+        environment = stack.enter_context(queue(options.latency))
+        if name not in WITH_SQLITE:
+            environment[STORE_URL] = stack.enter_context(postgresql())
+        os.environ.update(environment)
+        url = client().get_queue_url(QueueName="bench")["QueueUrl"]
+        fill(url, count)
+        processes = 2 if name == "two processes" else 1
+        return consumed(name, url, count, options.pollers, processes, environment)
+
+
+@contextmanager
+def queue(latency: float):
+    """An empty queue; gives the environment that leads boto3 there."""
     server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "flytelineage.testing.sqs",
-            "--queue",
-            "bench",
-            "--latency",
-            str(latency),
-        ],
+        [sys.executable, "-m", "flytelineage.testing.sqs", "--queue=bench", f"--latency={latency}"],
         cwd=HERE,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        address = re.search(r"http://\S+", server.stdout.readline())[0].rstrip("/")
-        environment = {
+        address = re.search(r"http://[^/\s]+", server.stdout.readline())[0]
+        yield {
             **os.environ,
-            "AWS_ENDPOINT_URL": re.match(r"http://[^/]+", address)[0],
+            "AWS_ENDPOINT_URL": address,
             "AWS_ACCESS_KEY_ID": "x",
             "AWS_SECRET_ACCESS_KEY": "x",
             "PYTHONPATH": str(HERE),
         }
-        os.environ.update(environment)
-        url = client().get_queue_url(QueueName="bench")["QueueUrl"]
-        fill(url, count)
-        answer = subprocess.run(
-            [
-                sys.executable,
-                __file__,
-                "--consume",
-                name,
-                "--url",
-                url,
-                "--messages",
-                str(count),
-                "--pollers",
-                str(pollers),
-            ],
-            env=environment,
-            cwd=HERE,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return json.loads(answer.stdout.splitlines()[-1])
     finally:
         server.terminate()
         server.wait()
+
+
+@contextmanager
+def postgresql():
+    """The URL of an empty schema, in a server of its own."""
+    sys.path.insert(0, str(HERE))
+    from tests.postgres import running_server, schema
+
+    with running_server() as server, schema(server) as url:
+        yield url
+
+
+def consumed(
+    name: str, url: str, count: int, pollers: int, processes: int, environment: dict[str, str]
+) -> dict[str, float]:
+    """Let processes consume it all; they begin together, and the last one ends the time."""
+    asked = {"consume": name, "url": url, "messages": count, "pollers": pollers}
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, *(f"--{key}={value}" for key, value in asked.items())],
+            env=environment,
+            cwd=HERE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(processes)
+    ]
+    for one in started:
+        one.stdout.readline()
+    for one in started:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    answers = [json.loads(one.communicate()[0].splitlines()[-1]) for one in started]
+    return {
+        "rate": count / max(answer["seconds"] for answer in answers),
+        "cpu": sum(answer["cpu"] for answer in answers) / count * 1e6,
+    }
+
+
+def show(rounds: list[dict[str, dict[str, float]]]) -> None:
+    """The medians of all rounds; ratios are those within a round."""
+    print(
+        f"{'consumer':14} {'events/s':>10} {'CPU us/event':>14} {'x one by one':>14} {'CPU x bare':>12}"
+    )
+
+    def median(name: str, what: str, by: str = "") -> float:
+        return statistics.median(
+            found[name][what] / (found[by][what] if by else 1) for found in rounds
+        )
+
+    for name in rounds[0]:
+        print(
+            f"{name:14} {median(name, 'rate'):10.0f} {median(name, 'cpu'):14.0f}"
+            f" {median(name, 'rate', 'one by one'):14.1f} {median(name, 'cpu', 'bare boto3'):12.2f}"
+        )
 
 
 def main() -> None:
@@ -258,6 +329,8 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--latency", type=float, default=0.010, help="seconds per request")
     parser.add_argument("--pollers", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--postgresql", action="store_true")
     parser.add_argument("--consume", choices=CONSUMERS, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -268,22 +341,8 @@ def main() -> None:
         f"{options.messages} messages, {options.latency * 1000:g} ms per request, "
         f"{options.pollers} pollers, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
-    found = {}
-    for name in CONSUMERS:
-        count = options.messages // 20 if name == "one by one" else options.messages
-        found[name] = measure(name, count, options.pollers, options.latency)
-    print(
-        f"{'consumer':14} {'events/s':>10} {'CPU us/event':>14} {'x one by one':>14} {'CPU x bare':>12}"
-    )
-    base = found["one by one"]
-    floor = found["bare boto3"]
-    for name, one in found.items():
-        rate, cpu = one["count"] / one["seconds"], one["cpu"] / one["count"] * 1e6
-        print(
-            f"{name:14} {rate:10.0f} {cpu:14.0f}"
-            f" {rate / (base['count'] / base['seconds']):14.1f}"
-            f" {cpu / (floor['cpu'] / floor['count'] * 1e6):12.2f}"
-        )
+    names = CONSUMERS if options.postgresql else WITH_SQLITE
+    show([{name: measure(name, options) for name in names} for _ in range(options.rounds)])
 
 
 if __name__ == "__main__":
