@@ -83,8 +83,8 @@ class Intake:
                 raise
             log.warning(
                 "The store refuses an event of %s, which goes to quarantine: %s",
-                events[0].execution,
-                error,
+                scrubbed(str(events[0].execution)),
+                scrubbed(str(error)),
             )
             self.culprits += 1
             return self.record((), (*refused, _culprit(events[0], error)), waits)
