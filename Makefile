@@ -13,8 +13,12 @@ TOOLS = $(VENV)/.tools
 # Options passed on: make test ARGS="-k store -x"; one after the other: ARGS="-n 0"
 ARGS ?=
 
+# Of the tests in which processes and servers fail: another seed, other faults.
+SEED ?= 0
+ROUNDS ?= 1
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo picture test coverage lint format types check pins clean
+.PHONY: help venv demo picture test faults coverage lint format types check pins clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1|\2/' \
@@ -31,6 +35,10 @@ picture: $(RUNTIME) ## Draw docs/lineage.svg anew, from the demo's data
 
 test: $(TOOLS) ## Run all tests, on SQLite and on a PostgreSQL of their own
 	@$(BIN)/python -m pytest -q --numprocesses auto --dist worksteal $(ARGS)
+
+faults: $(TOOLS) ## Let processes and servers fail: make faults SEED=7 ROUNDS=3
+	@$(BIN)/python -m pytest -q --numprocesses auto --dist worksteal --faults \
+		--fault-seed=$(SEED) --fault-rounds=$(ROUNDS) tests/end_to_end $(ARGS)
 
 coverage: $(TOOLS) ## Run all tests and say which lines they miss
 	@$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered $(ARGS)

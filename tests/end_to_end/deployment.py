@@ -184,6 +184,7 @@ class Deployment:
         glue: A boto3 client.
 
     Attributes:
+        store_url: Of the store.
         dead: The dead-letter queue.
         options: What each daemon is started with besides, or instead; keyed by trait.
         told_too_soon: Executions that DataHub heard of before their events were committed.
@@ -196,7 +197,7 @@ class Deployment:
         self.options: dict[str, Any] = {}
         self.told_too_soon: set[str] = set()
         self._gates: dict[str, Gate] = {}
-        self._store_url = store_url
+        self.store_url = store_url
         self._glue = glue
         self._daemons: list[Daemon] = []
         self._engine = create_engine(parse_url(store_url), pool_pre_ping=True)
@@ -288,7 +289,7 @@ class Deployment:
             "FlyteLineage.http_port": 0,
             "FlyteLineage.sqs_queue": "events",
             "FlyteLineage.targets": "file,datahub,glue",
-            "Store.url": self._store_url,
+            "Store.url": self.store_url,
             "Store.min_settle": 0.1,
             "Daemon.lease_seconds": 1,
             "Daemon.pollers": 2,
@@ -350,9 +351,9 @@ class Deployment:
         with self._engine.connect() as connection:
             return connection.execute(_PENDING).scalar_one() == 0
 
-    def drain(self) -> None:
+    def drain(self, *, patience: float = PATIENCE) -> None:
         """Wait until nothing is left."""
-        self.wait_for(lambda: self.drained() or not self.some_live())
+        self.wait_for(lambda: self.drained() or not self.some_live(), patience=patience)
         assert self.some_live(), self._daemons[-1].log
 
     @property
@@ -372,22 +373,30 @@ class Deployment:
     def _calls(self) -> int:
         return sum(self.sqs.calls.values()) + len(self.gms.requests)
 
-    def wait_for(self, happened: Callable[[], bool], *, pace: int = 1) -> None:
+    def wait_for(
+        self, happened: Callable[[], bool], *, pace: int = 1, patience: float = PATIENCE
+    ) -> None:
         """Look again and again, but not for ever.
 
         Args:
             happened: Looks.
             pace: By how many seconds the queue's clock goes on between two looks.
+            patience: After so many seconds it does not happen any more.
         """
-        ends_at = time.monotonic() + PATIENCE
+        ends_at = time.monotonic() + patience
         while not happened():
             if time.monotonic() > ends_at or self._all_failed():
                 logs = "\n".join(f"---\n{one.log[-3000:]}" for one in self._daemons)
-                raise AssertionError(f"It did not happen within {PATIENCE} s\n{logs}")
+                raise AssertionError(f"It did not happen within {patience} s\n{logs}")
             for daemon in self._daemons:
                 daemon.weigh()
             self.sqs.advance(pace)
             time.sleep(0.02)
+
+    def let_pass(self, seconds: float, *, pace: int = 1) -> None:
+        """Let so much time pass, by the machine's clock."""
+        ends_at = time.monotonic() + seconds
+        self.wait_for(lambda: time.monotonic() > ends_at, pace=pace)
 
     def _all_failed(self) -> bool:
         """Whether none lives and one ended with an error: then nothing more will happen."""
@@ -399,7 +408,7 @@ class Deployment:
     def stored(self) -> tuple[list[bytes], list[str]]:
         """Hashes of the events, and the bodies in quarantine."""
         store = Store()
-        store.url = self._store_url
+        store.url = self.store_url
         store.open(exclusive=False)
         try:
             executions = self._column("SELECT key FROM execution")

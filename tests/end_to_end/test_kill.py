@@ -19,6 +19,7 @@ pytestmark = pytest.mark.processes
 
 KILLED = -signal.SIGKILL
 LIVES = 12
+KILLS = 40
 
 
 def test_one_process_is_killed_and_started_again(
@@ -88,6 +89,29 @@ def test_replicas_are_killed_again_and_again_under_load(
     for one in on_postgresql.living:
         assert on_postgresql.end(one) == 0
     check(on_postgresql, messages, calm_state)
+
+
+@pytest.mark.long
+def test_acknowledged_commits_survive_forty_kills(
+    seed: int, on_sqlite: Deployment, messages: Corpus, calm_state: dict[str, Any]
+) -> None:
+    """At moments of the clock: whatever was deleted from the queue is in the store."""
+    numbers = random.Random(seed)
+    parts = messages.wild(seed, parts=KILLS, copies=4)
+
+    for part in parts:
+        on_sqlite.queue.send(part)
+        daemon = on_sqlite.start()
+        on_sqlite.wait_for(lambda daemon=daemon: daemon.log != "")
+        on_sqlite.let_pass(numbers.uniform(0, 0.5))
+        daemon.signal(signal.SIGKILL)
+        assert on_sqlite.wait_for_end(daemon) == KILLED
+    last = on_sqlite.start()
+    on_sqlite.drain()
+
+    assert on_sqlite.end(last) == 0
+    assert "damaged" not in last.log
+    check(on_sqlite, messages, calm_state)
 
 
 @pytest.mark.parametrize("step", ["built", "batch emitted", "emitted"])

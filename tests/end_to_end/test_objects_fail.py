@@ -11,7 +11,7 @@ from tests.end_to_end.checks import check, check_store
 from tests.end_to_end.corpus import Corpus
 from tests.end_to_end.deployment import Deployment
 from tests.end_to_end.gate import Gate
-from tests.end_to_end.test_store_fails import hurry, watch
+from tests.end_to_end.test_store_fails import hurry
 
 pytestmark = pytest.mark.processes
 
@@ -51,7 +51,7 @@ def test_object_store_comes_back(
     on_sqlite.queue.send(messages.calm)
 
     on_sqlite.wait_for(lambda: on_sqlite.queue.deleted >= len(messages.calm))
-    watch(on_sqlite, 1)
+    on_sqlite.let_pass(1)
     mend()
     on_sqlite.drain()
 

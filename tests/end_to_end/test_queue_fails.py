@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +15,8 @@ import pytest
 from flytelineage.testing.sqs import Fault
 from tests.end_to_end.checks import check
 from tests.end_to_end.corpus import RUBBISH, Corpus
-from tests.end_to_end.deployment import Deployment
-from tests.end_to_end.test_store_fails import hurry, watch
+from tests.end_to_end.deployment import Deployment, page
+from tests.end_to_end.test_store_fails import hurry
 
 pytestmark = pytest.mark.processes
 
@@ -42,7 +45,7 @@ def test_receives_and_deletes_fail_for_a_while(
 
     before = on_sqlite.sqs.calls["ReceiveMessage"]
     on_sqlite.queue.send(messages.calm)
-    watch(on_sqlite, 1)
+    on_sqlite.let_pass(1)
     receives = on_sqlite.sqs.calls["ReceiveMessage"] - before
     for operation in ("ReceiveMessage", "DeleteMessageBatch"):
         on_sqlite.sqs.script(operation, [])
@@ -135,10 +138,10 @@ def test_connection_is_lost_in_the_middle_of_polls(
 
     for number in range(6):
         on_sqlite.queue.send(bodies[number::6])
-        watch(on_sqlite, numbers.uniform(0, 0.2))
+        on_sqlite.let_pass(numbers.uniform(0, 0.2))
         gate.cut()
     gate.shut()
-    watch(on_sqlite, 0.5)
+    on_sqlite.let_pass(0.5)
     gate.open()
     on_sqlite.drain()
 
@@ -162,5 +165,29 @@ def test_queue_is_deleted_and_made_anew(
     on_sqlite.queue.send([*RUBBISH, *(body for bodies in others for body in bodies)])
     on_sqlite.drain()
 
+    assert on_sqlite.end(daemon) == 0
+    check(on_sqlite, messages, calm_state)
+
+
+@pytest.mark.long
+def test_messages_stay_hidden_while_the_store_is_slow(
+    on_sqlite: Deployment, tmp_path: Path, messages: Corpus, calm_state: dict[str, Any]
+) -> None:
+    """For three times as long as the queue hides them: each is handed out once."""
+    on_sqlite.queue.attributes["VisibilityTimeout"] = "4"
+    url = on_sqlite.serve()
+    daemon = on_sqlite.start()
+    on_sqlite.wait_for(lambda: on_sqlite.sqs.calls["ReceiveMessage"] > 1)
+
+    with closing(sqlite3.connect(tmp_path / "store.sqlite3", timeout=30)) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        on_sqlite.queue.send(messages.calm)
+        on_sqlite.let_pass(12, pace=0)
+        other.execute("ROLLBACK")
+    on_sqlite.wait_for(on_sqlite.drained, pace=0)
+
+    received = f"flytelineage_messages_received_total {len(messages.calm)}.0"
+    assert received in page(f"{url}/metrics")[1]
     assert on_sqlite.end(daemon) == 0
     check(on_sqlite, messages, calm_state)

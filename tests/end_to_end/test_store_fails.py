@@ -6,7 +6,6 @@ import random
 import shutil
 import sqlite3
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -59,12 +58,6 @@ def hurry(deployment: Deployment) -> None:
     deployment.options |= {"Daemon.retry_seconds": 0.05, "Daemon.max_retry_seconds": 0.2}
 
 
-def watch(deployment: Deployment, seconds: float) -> None:
-    """Let so much time pass, by the machine's clock."""
-    ends_at = time.monotonic() + seconds
-    deployment.wait_for(lambda: time.monotonic() > ends_at)
-
-
 def test_postgresql_goes_away_under_load(
     seed: int,
     server: PostgresServer,
@@ -91,7 +84,7 @@ def test_postgresql_goes_away_under_load(
         deployment.wait_for(lambda: page(f"{url}/readyz")[0] == 503)
         live = page(f"{url}/livez")
         before = deployment.sqs.calls.copy()
-        watch(deployment, 1)
+        deployment.let_pass(1)
         vain = deployment.sqs.calls - before
         server.start()
         deployment.drain()
@@ -115,7 +108,7 @@ def test_sqlite_is_locked_by_somebody_else(
         other.isolation_level = None
         other.execute("BEGIN IMMEDIATE")
         on_sqlite.queue.send(messages.calm)
-        watch(on_sqlite, 2)
+        on_sqlite.let_pass(2)
         deleted = on_sqlite.queue.deleted
         other.execute("ROLLBACK")
     on_sqlite.drain()
@@ -140,9 +133,9 @@ def test_disk_is_full_for_a_while(
     room.write_text("1")  # SQLite takes it for the pages that there are
     on_sqlite.queue.send(second)
     on_sqlite.wait_for(lambda: "disk is full" in daemon.log)
-    watch(on_sqlite, 0.3)  # what a free page could take is taken
+    on_sqlite.let_pass(0.3)  # what a free page could take is taken
     deleted = on_sqlite.sqs.calls["DeleteMessageBatch"]
-    watch(on_sqlite, 1)
+    on_sqlite.let_pass(1)
     in_vain = on_sqlite.sqs.calls["DeleteMessageBatch"] - deleted
     room.unlink()
     on_sqlite.drain()
