@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The steps are those that `make` and .ci/run prove: a virtual environment, the pinned
-# requirements, the package.
+# requirements, the package. Tests hold what differs, the hashes, against the rest.
 
 # What .ci/run tests with.
 ARG PYTHON_VERSION=3.11

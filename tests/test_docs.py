@@ -304,6 +304,27 @@ class TestNames:
         }
 
 
+def anchors(document: Path) -> set[str]:
+    """Where a link into a document may lead, as GitHub makes them of its heads."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links(name: str) -> None:
+    """Each leads to a file of the checkout, and to a head that is in it."""
+    document = ROOT / name
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+
+    for link in links:
+        if not re.match(r"\w+:", link):
+            place, _, anchor = link.partition("#")
+            led = (document.parent / place).resolve() if place else document
+            assert led.exists(), link
+            assert not anchor or anchor in anchors(led), link
+
+
 class TestPages:
     """Each target has a page, which says all of it."""
 
