@@ -97,6 +97,26 @@ def _parts_to_hide(secret: str) -> Iterator[str]:
         yield password
 
 
+# Of a file that holds a secret the name may be shown.
+_SECRET_VARIABLE = re.compile(
+    r"(?!.*_(?:FILE|PATH|DIR|URI|URL)$).*(?:SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|CREDENTIAL).*",
+    re.IGNORECASE,
+)
+# A shorter one may be an ordinary word.
+_SHORTEST_IN_VARIABLE = 12
+
+
+def hide_environment() -> None:
+    """Let `redact` know the secrets that libraries find in the environment by themselves.
+
+    Those are AWS's, flytekit's, OpenLineage's and libpq's; which variable holds one is told
+    by its name.
+    """
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_IN_VARIABLE and _SECRET_VARIABLE.fullmatch(name):
+            _revealed.add(value)
+
+
 def redact(text: str) -> str:
     """Foreign text without what was revealed of any secret, and without URLs' user info.
 

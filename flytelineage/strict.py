@@ -23,7 +23,7 @@ from flytelineage import configuration
 from flytelineage.command_line import CommandLine, asks_for, split
 from flytelineage.errors import ConfigError
 from flytelineage.logs import LOGGER, set_up
-from flytelineage.options import unknown
+from flytelineage.options import hide_environment, unknown
 
 Layer = tuple[Config, str]
 """Options, and how messages about them begin: where they come from."""
@@ -72,6 +72,7 @@ class StrictApplication(Application):
             ConfigError: Something in them does not exist or makes no sense.
             SystemExit: Help or the version was asked for, and given.
         """
+        hide_environment()
         name, words = split(sys.argv[1:] if argv is None else argv, self.subcommands)
         if name is not None:
             self._choose(name)

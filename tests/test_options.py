@@ -197,6 +197,42 @@ class TestRedact:
         assert redact(f"{scheme}://box@acme/x") == f"{scheme}://box@acme/x"
         assert redact(f"{scheme}://me:pass@acme/x") == f"{scheme}://{MASK}@acme/x"
 
+    @pytest.mark.parametrize(
+        "name",
+        ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD", "OPENLINEAGE_API_KEY",
+         "FLYTE_CREDENTIALS_CLIENT_SECRET", "github_token"],
+    )  # fmt: skip
+    def test_hides_what_libraries_find_by_themselves(
+        self, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """A secret in a variable is one, whoever reads it."""
+        monkeypatch.setattr(options, "_revealed", set())
+        monkeypatch.setenv(name, "canary-4f81d2")
+
+        options.hide_environment()
+
+        assert redact("refused: canary-4f81d2") == f"refused: {MASK}"
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/secrets/token"),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1"),
+            ("LOGNAME", "somebody-long"),
+            ("TOKEN", "production"),
+        ],
+    )
+    def test_leaves_other_variables(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        """Files of secrets, and words that stand everywhere."""
+        monkeypatch.setattr(options, "_revealed", set())
+        monkeypatch.setenv(name, value)
+
+        options.hide_environment()
+
+        assert redact(f"in {value}") == f"in {value}"
+
     def test_leaves_short_secrets_in_words(self) -> None:
         """One that is a part of ordinary words would blot out everything."""
         SecretText("a").reveal()
