@@ -11,7 +11,7 @@ import pytest
 from flytelineage.app import FlyteLineage
 from flytelineage.metrics import PREFIX, Metrics
 from tests.deploy.conftest import KUBERNETES, MONITORING, manifests_in
-from tests.test_docs import ROOT, rows
+from tests.test_docs import DOCUMENTS, ROOT, rows
 
 (ALERTS,) = manifests_in(MONITORING / "alerts.yaml")
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
@@ -237,3 +237,15 @@ def test_every_metric_is_explained(series: Series) -> None:
     }
 
     assert told == there
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_metrics_that_documents_name_exist(name: str, series: Series) -> None:
+    """As they are scraped; of a histogram the name without its endings."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    there = {re.sub(r"_(bucket|sum|count)$", "", one) for one in series}
+    others = {"flytelineage_", "flytelineage_config", "flytelineage_scaling", "flytelineage_test"}
+
+    named = set(re.findall(r"\bflytelineage_[a-z_]*", text)) - others
+
+    assert named <= there
