@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from traitlets import Bool
 
 from flytelineage.commands import Command, Program, outcome, say
-from flytelineage.commands.versions import RecordedSource
+from flytelineage.commands.versions import WithoutVersions
 from flytelineage.configuration import is_set
 from flytelineage.errors import ConfigError
 from flytelineage.signals import StopSignals
@@ -59,7 +59,7 @@ class Replay(Command):
         """Replay the file; 1 when something was lost on the way, 128 + n on signal n."""
         path = self.one(arguments)
         with StopSignals(self.log) as signals, ExitStack() as parts:
-            source = program.build_source(RecordedSource, path=path)
+            source = program.build_source("file", path=path)
             parts.callback(source.close)
             source.check()
             targets = program.build_targets()
@@ -68,8 +68,8 @@ class Replay(Command):
                 parts.callback(target.close)
             admin = parts.enter_context(program.opened_admin())
             store = parts.enter_context(_store(program))
-            cast("RecordedSource", source).keep_versions(program.instance, store.keep_definition)
-            daemon = program.build_daemon(source, store, targets, admin)
+            messages = WithoutVersions(source, program.instance, store.keep_definition)
+            daemon = program.build_daemon(messages, store, targets, admin)
             signals.on_stop(daemon.stop, *([admin.close] if admin else []))
             report = daemon.replay()
             # Before the store goes, which alone knows the reasons.

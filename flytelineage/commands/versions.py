@@ -12,14 +12,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from flytelineage.definition_keys import definition_key
 from flytelineage.errors import StoreError
-from flytelineage.facts import Identifier
-from flytelineage.sources import Message
-from flytelineage.sources.file import FileSource
+from flytelineage.sources import Message, Source
 
 if TYPE_CHECKING:
-    from flytelineage.facts import Facts
+    from flytelineage.facts import Facts, Identifier
     from flytelineage.store import Store
 
 Kind = Literal["workflow", "launch_plan"]
@@ -29,6 +26,8 @@ _KIND, _ANSWER = "flyteAdminVersion", "answer"
 
 def kept(store: Store, facts: Facts) -> Iterator[tuple[Kind, bytes]]:
     """What FlyteAdmin said of the versions that ran."""
+    from flytelineage.definition_keys import definition_key
+
     named: tuple[tuple[Kind, Identifier | None], ...] = (
         ("workflow", facts.workflow),
         ("launch_plan", facts.launch_plan),
@@ -73,28 +72,55 @@ def read(text: str, instance: str) -> tuple[str, bytes] | None:
         return None
     if kind not in ("workflow", "launch_plan") or not id.name:
         return None
-    named = Identifier(id.project, id.domain, id.name, id.version)
-    return definition_key(cast("Kind", kind), named, instance), answer
+    return _key(cast("Kind", kind), id, instance), answer
 
 
-class RecordedSource(FileSource):
-    """The messages of a file; what FlyteAdmin said of versions is kept on the way."""
+def _key(kind: Kind, id: Any, instance: str) -> str:
+    from flytelineage.definition_keys import definition_key
+    from flytelineage.facts import Identifier
 
-    def keep_versions(self, instance: str, keep: Callable[[str, bytes], bool]) -> None:
-        """Give every version in the file to `keep`, under its key of this deployment."""
-        self._instance, self._keep = instance, keep
+    return definition_key(kind, Identifier(id.project, id.domain, id.name, id.version), instance)
+
+
+class WithoutVersions(Source):
+    """The messages of a file; versions among them are kept instead of handed out.
+
+    Args:
+        source: Reads the file.
+        instance: Names the deployment under whose keys versions are kept.
+        keep: Takes the key and the answer; `Store.keep_definition`.
+    """
+
+    trusted = True
+
+    def __init__(self, source: Source, instance: str, keep: Callable[[str, bytes], bool]) -> None:
+        super().__init__()
+        self._source, self._instance, self._keep = source, instance, keep
 
     def receive(self) -> Sequence[Message]:
         """The next messages, without the versions among them."""
-        while batch := super().receive():
+        while batch := self._source.receive():
             versions = [message for message in batch if self._kept(message.body)]
             if not versions:
                 return batch
-            self.delete(versions)
+            self._source.delete(versions)
             gone = {message.handle for message in versions}
             if messages := [message for message in batch if message.handle not in gone]:
                 return messages
         return []
+
+    def delete(self, messages: Sequence[Message]) -> None:
+        """Forget these messages."""
+        self._source.delete(messages)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing will come any more."""
+        return self._source.exhausted
+
+    def describe(self) -> str:
+        """The source behind it."""
+        return self._source.describe()
 
     def _kept(self, body: str) -> bool:
         found = read(body, self._instance)
