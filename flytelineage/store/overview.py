@@ -12,6 +12,7 @@ from flytelineage.store.database import Database, from_us
 from flytelineage.store.keys import execution_id
 from flytelineage.store.pauses import present
 from flytelineage.store.schema import (
+    LACKS,
     backfill,
     definition,
     delivery,
@@ -124,15 +125,20 @@ def _executions(connection: Connection, now: int) -> dict[str, int]:
         _count(due).label("due"),
         _count(leased).label("building"),
         _count(built).label("built"),
-        _count(lineage.c.partial).label("partial"),
-        _count(lineage.c.incomplete.is_not(None)).label("incomplete"),
         _count(execution.c.name_source == "guessed").label("guessed"),
         _count(_unnamed()).label("unnamed"),
         _count(_unanswered()).label("unanswered"),
-    ).select_from(execution.outerjoin(lineage, lineage.c.execution == execution.c.key))
-    counts = {name: int(count) for name, count in connection.execute(query).one()._mapping.items()}
-    waits = connection.scalar(select(func.count(distinct(waiting.c.execution))))
-    return {**counts, "waiting": int(waits or 0)}
+    )
+    lacking = select(
+        _count(lineage.c.partial).label("partial"),
+        _count(lineage.c.incomplete.is_not(None)).label("incomplete"),
+    ).where(LACKS)
+    waits = select(func.count(distinct(waiting.c.execution)).label("waiting"))
+    return {
+        name: int(count)
+        for part in (query, lacking, waits)
+        for name, count in connection.execute(part).one()._mapping.items()
+    }
 
 
 def _unnamed() -> ColumnElement[bool]:

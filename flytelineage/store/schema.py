@@ -21,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    or_,
 )
 
 SCHEMA = "1.3"
@@ -94,6 +95,9 @@ lineage = Table(
     Column("body", Text, nullable=False),
     Index(None, "built_at"),
 )
+LACKS = or_(lineage.c.partial, lineage.c.incomplete.is_not(None))
+"""Whether anything is missing from a lineage; to count these, no other one is read."""
+Index("ix_lineage_lacks", lineage.c.execution, sqlite_where=LACKS, postgresql_where=LACKS)
 
 delivery = Table(
     "delivery",

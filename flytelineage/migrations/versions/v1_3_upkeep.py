@@ -39,6 +39,13 @@ def upgrade() -> None:
     )
     op.add_column("quarantine", sa.Column("size", sa.BigInteger))
     op.create_index(
+        "ix_lineage_lacks",
+        "lineage",
+        ["execution"],
+        sqlite_where=sa.text("partial = 1 OR incomplete IS NOT NULL"),
+        postgresql_where=sa.text("partial OR incomplete IS NOT NULL"),
+    )
+    op.create_index(
         "ix_watermark_displaced",
         "watermark",
         ["displaced"],
