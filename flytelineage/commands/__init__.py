@@ -250,7 +250,7 @@ def hand_out(body: str) -> None:
         say(body)
     else:
         # Halves of characters have no bytes.
-        sys.stdout.write(redact(body).encode(errors="backslashreplace").decode() + "\n")
+        print(redact(body).encode(errors="backslashreplace").decode(), flush=True)
 
 
 def execution_id(text: str, instance: str) -> ExecutionId:
