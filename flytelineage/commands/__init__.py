@@ -250,7 +250,8 @@ def hand_out(body: str) -> None:
         say(body)
     else:
         # Halves of characters have no bytes.
-        print(redact(body).encode(errors="backslashreplace").decode(), flush=True)
+        came = redact(body).encode(errors="backslashreplace").decode()
+        print(came, file=sys.stdout, flush=True)
 
 
 def execution_id(text: str, instance: str) -> ExecutionId:
