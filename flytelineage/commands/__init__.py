@@ -251,7 +251,8 @@ def hand_out(body: str) -> None:
     else:
         # Halves of characters have no bytes.
         came = redact(body).encode(errors="backslashreplace").decode()
-        print(came, file=sys.stdout, flush=True)
+        sys.stdout.write(f"{came}\n")
+        sys.stdout.flush()
 
 
 def execution_id(text: str, instance: str) -> ExecutionId:
