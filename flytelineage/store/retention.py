@@ -16,6 +16,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import (
@@ -159,7 +160,8 @@ class Retention:
         before = _before(keep.events, now)
         if before is None:
             return _Step()
-        rows = self._database.read(lambda c: c.execute(_old_events(before, after or 0)).all())
+        page = self._database.read(lambda c: c.execute(_next_events(after or 0)).all())
+        rows = list(takewhile(lambda row: row.received_at < before, page))
         if not rows:
             return _Step()
         keys = sorted({row.execution for row in rows})
@@ -418,11 +420,14 @@ def _why(row: Any, now: int) -> str:
 # ------------------------------------------------------------------------- events
 
 
-def _old_events(before: int, after: int) -> Any:
-    """The next events; their ids grow with the time at which they came."""
+def _next_events(after: int) -> Any:
+    """The next events; their ids grow with the time at which they came.
+
+    A condition on that time would look at all of them where none is old.
+    """
     return (
-        select(event.c.id, event.c.execution)
-        .where(event.c.id > after, event.c.received_at < before)
+        select(event.c.id, event.c.execution, event.c.received_at)
+        .where(event.c.id > after)
         .order_by(event.c.id)
         .limit(STEP_ROWS)
     )
