@@ -60,4 +60,5 @@ def _without(parts: Mapping[str, str], gone: Iterable[str]) -> dict[str, str]:
 
 
 def _written(parts: Mapping[str, str]) -> str:
-    return json.dumps(dict(sorted(parts.items())), separators=(",", ":"), ensure_ascii=False)
+    # In ASCII also what no database takes, such as half a character: it must be found again.
+    return json.dumps(dict(sorted(parts.items())), separators=(",", ":"))
