@@ -16,10 +16,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from flyteidl.core import execution_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytelineage.entities import PipelineId, TaskId
+from flytelineage.entities import Lineage, PipelineId, TaskId
+from flytelineage.errors import PermanentTargetError
+from flytelineage.targets import Rejection, Target
 from flytelineage.targets.datahub.files import file_name
 from flytelineage.targets.glue import names
 from flytelineage.testing.simulator import (
@@ -32,7 +35,8 @@ from flytelineage.testing.simulator import (
     simulate,
 )
 from tests.commands.conftest import KEPT
-from tests.conftest import Run
+from tests.conftest import Ended, Run
+from tests.factories import raw_body, workflow_request
 from tests.test_parquet import forged_deep, varint
 
 START = datetime(2026, 10, 1, 6, 0, tzinfo=timezone.utc)
@@ -114,19 +118,63 @@ class TestNames:
             assert re.fullmatch(r"\w+", found)
             assert found == found.lower()
 
-    @pytest.mark.parametrize("name", CLIMBING)
-    def test_nothing_of_it_is_obeyed_by_a_terminal(
-        self, run: Run, tmp_path: Path, name: str
-    ) -> None:
-        """Nor by what reads our output line by line."""
-        told = messages(tmp_path / "told.jsonl", stream(tmp_path / "bucket", name))
-        run("replay", told, *KEPT)
 
-        for words in (["status"], ["status", "--json"], ["explain", "flytesnacks/development/e1"]):
-            ended = run(*words, "--offline" if words[0] == "explain" else "--debug", *KEPT)
+EVIL = "\x1b[2J\x1b]0;owned\x07\r\nERROR forged\u202e\x9b\0"
 
-            lines = f"{ended.out}{ended.err}".split("\n")
-            assert all(line.isprintable() for line in lines)
+
+class Refusing(Target):
+    """Answers with whatever a catalogue, or who stands in its place, may answer."""
+
+    remote = False
+
+    def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
+        raise PermanentTargetError(f"400 {EVIL}")
+
+
+class TestTexts:
+    """Errors of tasks, answers of catalogues, bodies: all of it is shown to somebody."""
+
+    @pytest.fixture
+    def replayed(self, run: Run, tmp_path: Path) -> Ended:
+        """An execution that failed with such an error, and one that such a target refuses."""
+        error = execution_pb2.ExecutionError(code=EVIL, message=EVIL, error_uri=f"s3://b/{EVIL}")
+        failed = workflow_request("FAILED", error=error)
+        bodies = [raw_body(workflow_request("RUNNING", at=1)), raw_body(failed), EVIL]
+        bodies += stream(tmp_path / "bucket", "app.etl").bodies()
+        told = tmp_path / "told.jsonl"
+        told.write_text("".join(f"{json.dumps(body)}\n" for body in bodies))
+        return run("replay", str(told), *KEPT, REFUSING, "--debug")
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["status"],
+            ["status", "--json"],
+            ["status", "shop/production/a1b2"],
+            ["status", "flytesnacks/development/e1"],
+            ["explain", "shop/production/a1b2", "--offline"],
+            ["explain", f"s3://bucket/{EVIL}".replace("\0", "")],
+            ["export", "shop/production/a1b2"],
+            ["quarantine"],
+            ["quarantine", "replay", "--all"],
+            ["retry", "--dry-run"],
+            ["vacuum", "--dry-run"],
+        ],
+        ids=lambda words: " ".join(words[:2]).replace("\x1b", ""),
+    )
+    def test_no_command_passes_them_on(self, run: Run, replayed: Ended, words: list[str]) -> None:
+        """To a terminal, nor to what reads line by line."""
+        ended = run(*words, *KEPT, REFUSING, "--debug")
+
+        shown = f"{replayed.out}{replayed.err}{ended.out}{ended.err}"
+        lines = shown.replace("\t", " ").split("\n")
+        assert ended.out + ended.err
+        assert [line for line in lines if not line.isprintable()] == []
+        assert [line for line in lines if line.startswith("ERROR forged")] == []
+        assert "400 " in replayed.err
+
+
+REFUSING = "--targets=tests.test_hostile.Refusing"
 
 
 def many_empty_literals(outputs: Path) -> None:
