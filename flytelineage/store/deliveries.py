@@ -43,7 +43,12 @@ class Deliveries:
             rows = _chosen(connection, target, now, limit)
             _take(connection, target, rows, token, now + seconds(lease_seconds))
             contents = _contents(connection, [row.execution for row in rows])
-            return now, [(row, contents[row.execution]) for row in rows]
+            for row in rows:
+                if row.execution not in contents:
+                    _end(connection, row, "given up: its lineage is gone", now)
+            return now, [
+                (row, contents[row.execution]) for row in rows if row.execution in contents
+            ]
 
         now, claimed = self._database.write(take)
         # Parsing takes a while, and SQLite lets nobody else write meanwhile.
@@ -329,4 +334,19 @@ def _contents(connection: Connection, keys: Sequence[str]) -> dict[str, Any]:
 def _build_anew(database: Database, connection: Connection, row: Any) -> None:
     from flytelineage.store.builds import wake
 
-    wake(connection, [row.execution], database.now(connection))
+    now = database.now(connection)
+    if not wake(connection, [row.execution], now):
+        _end(connection, row, "given up: its lineage cannot be read, and its events are gone", now)
+
+
+def _end(connection: Connection, row: Any, why: str, now: int) -> None:
+    """Give up a delivery of which there is nothing to tell, so that nobody claims it again."""
+    log.warning("The delivery of %s to %s is %s", row.execution, row.target, why)
+    connection.execute(
+        update(delivery)
+        .where(delivery.c.execution == row.execution, delivery.c.target == row.target)
+        .values(
+            **FREE, state="given_up", due_at=None, forced=0, error=why, error_at=now,
+            settled_at=now,
+        )
+    )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 
 from flytelineage.entities import DatasetId
 from flytelineage.store import Cleaned, Refused, Store, retention
@@ -290,6 +290,37 @@ class TestLineage:
 
         due = story.store.claim_delivery(TARGET, 100, lease_seconds=LEASE)
         assert len(due) == rows(story.store, tables.lineage)
+
+
+class TestWithoutContent:
+    """A delivery of which there is nothing to tell holds up no other."""
+
+    def test_lineage_that_is_gone(self, story: Story) -> None:
+        """Whoever took it, the others are told."""
+        story.build("a")
+        story.build("b")
+        gone = delete(tables.lineage).where(tables.lineage.c.execution.endswith("/a"))
+        story.store._rooms.database.write(lambda connection: connection.execute(gone))
+
+        assert [lease.execution.name for lease in story.claim_all()] == ["b"]
+
+        (error,) = story.store.status()["errors"]
+        assert (error["state"], error["error"]) == ("given_up", "given up: its lineage is gone")
+
+    def test_lineage_that_cannot_be_read(self, story: Story, clock: Clock) -> None:
+        """It is built anew as long as there are events to build it of."""
+        told(story, "a")
+        clock.advance(31 * DAY)
+        passed(story.store)
+        story.store.retry(states=("delivered",))
+        broken = update(tables.lineage).values(body="[]")
+        story.store._rooms.database.write(lambda connection: connection.execute(broken))
+
+        assert story.claim_all() == []
+
+        (error,) = story.store.status()["errors"]
+        assert error["error"] == "given up: its lineage cannot be read, and its events are gone"
+        assert not story.store.work_left()
 
 
 def told_over(story: Story) -> list[str]:
