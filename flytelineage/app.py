@@ -624,7 +624,7 @@ def _failed(app: FlyteLineage, exc: Exception, text: str) -> int:
         app.log.critical("%s", text, exc_info=exc if debugging else None)
         return 1
     if debugging:
-        commands.say("".join(traceback.format_exception(exc)), to_stderr=True)
+        commands.say_lines("".join(traceback.format_exception(exc)), to_stderr=True)
     commands.say(f"flytelineage: error: {text}", to_stderr=True)
     return 1
 

@@ -20,6 +20,8 @@ from flytelineage.errors import ConfigError
 from flytelineage.options import escaped, redact
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from flytelineage.daemon import Daemon
     from flytelineage.entities import ExecutionId
     from flytelineage.flyteadmin import FlyteAdmin
@@ -236,10 +238,15 @@ class Command(LoggingConfigurable):
 
 
 def say(text: str = "", *, to_stderr: bool = False) -> None:
-    """Print a result, on stdout unless lineage itself goes there.
+    """Print a line, on stdout unless lineage itself goes there.
 
-    It may hold what a stranger wrote: no terminal obeys it.
+    It may hold what a stranger wrote: no terminal obeys it, and it stays one line.
     """
+    say_lines(text.replace("\n", "\\n"), to_stderr=to_stderr)
+
+
+def say_lines(text: str, *, to_stderr: bool = False) -> None:
+    """Print what has line ends of our own, such as a table; otherwise as `say` does."""
     shown = escaped(redact(text), keep="\n\t")
     print(shown, file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
@@ -247,12 +254,20 @@ def say(text: str = "", *, to_stderr: bool = False) -> None:
 def hand_out(body: str) -> None:
     """Print a message's body as it came; on a terminal, as `say` would."""
     if sys.stdout.isatty():
-        say(body)
+        say_lines(body)
     else:
         # Halves of characters have no bytes.
         came = redact(body).encode(errors="backslashreplace").decode()
         sys.stdout.write(f"{came}\n")
         sys.stdout.flush()
+
+
+def events_are_gone(execution: ExecutionId, since: datetime) -> ConfigError:
+    """The error for a look at events that retention removed."""
+    return ConfigError(
+        f"The events of {execution} are gone since {since:%Y-%m-%d}: they are kept for "
+        f"Store.keep_events days. Type: flytelineage status {execution}"
+    )
 
 
 def execution_id(text: str, instance: str) -> ExecutionId:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Bool, List, TraitError, Unicode, validate
 
 from flytelineage import permissions
-from flytelineage.commands import Command, Program, say
+from flytelineage.commands import Command, Program, say, say_lines
 from flytelineage.errors import ConfigError
 from flytelineage.permissions import Statement
 
@@ -116,7 +116,7 @@ class Iam(Command):
         with closing(program.build_source()) as source:
             role = permissions.policy(self._role(program, source, reader))
             shown = {"role": role, **self._senders(program, source)} if self.queue_policy else role
-        say(json.dumps(shown, indent=2))
+        say_lines(json.dumps(shown, indent=2))
         for hint in self._hints(program, reader):
             say(f"note: {hint}", to_stderr=True)
         return 0

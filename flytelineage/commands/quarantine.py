@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from traitlets import Bool, Integer
 
-from flytelineage.commands import Command, Program, hand_out, say, table
+from flytelineage.commands import Command, Program, hand_out, say, say_lines, table
 from flytelineage.errors import ConfigError, DecodeError
 from flytelineage.events import decode
 
@@ -83,17 +83,17 @@ class Quarantine(Command):
                 f"{one.last_seen:%Y-%m-%d %H:%M:%S}",
                 str(one.count),
                 str(one.body_bytes),
-                one.reason,
+                f"{one.reason} (there was no room to keep it)" if one.emptied else one.reason,
             )
             for one in kept
         ]
-        say(table(rows, indent=""))
+        say_lines(table(rows, indent=""))
         return 0
 
     def _replay(self, store: Store, program: Program, rest: Sequence[str]) -> int:
         if self.everything:
             self.none(rest)
-            ids = [one.id for one in store.quarantined(_ALL)]
+            ids = [one.id for one in store.quarantined(_ALL) if not one.emptied]
         else:
             ids = [_id(store, self.one(rest))]
         released = sum(_released(store, one, program) for one in ids)

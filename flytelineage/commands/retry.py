@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Enum, List, Unicode
 
-from flytelineage.commands import Command, Program, execution_id, say, table
+from flytelineage.commands import Command, Program, execution_id, say, say_lines, table
 from flytelineage.commands.times import moment
 from flytelineage.errors import ConfigError
 
@@ -143,7 +143,7 @@ class Retry(Command):
         noun = "delivery" if count == 1 else "deliveries"
         say(f"{'Would retry' if self.dry_run else 'Due again:'} {count} {noun}")
         if matching:
-            say(table([_row(one) for one in matching[:_SHOWN]]))
+            say_lines(table([_row(one) for one in matching[:_SHOWN]]))
         if (left := sum(one.count for one in matching[_SHOWN:])) > 0:
             say(f"  and {left} more with other errors")
         return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool
 
-from flytelineage.commands import Command, Program, execution_id, say, table
+from flytelineage.commands import Command, Program, execution_id, say, say_lines, table
 from flytelineage.commands.times import duration
 from flytelineage.options import TARGETS
 from flytelineage.scope import Scope
@@ -78,7 +78,7 @@ class Status(Command):
         with program.opened_store() as store:
             of = whereabouts_of(execution, store, program)
         if self.as_json:
-            say(json.dumps(as_json(of), indent=2))
+            say_lines(json.dumps(as_json(of), indent=2))
         else:
             for line in whereabouts(of):
                 say(line)
@@ -88,11 +88,12 @@ class Status(Command):
         with program.opened_store() as store:
             status, place = store.status(), store.describe()
         if self.as_json:
-            say(json.dumps(status, indent=2))
+            say_lines(json.dumps(status, indent=2))
             return 0
         say(f"Store: {place}")
         for title, lines in _sections(status):
-            say(f"\n{title}")
+            say()
+            say(title)
             for line in lines:
                 say(f"  {line}")
         return 0

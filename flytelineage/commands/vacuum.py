@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from traitlets import Bool
 
-from flytelineage.commands import Command, Program, say, table
+from flytelineage.commands import Command, Program, say, say_lines, table
 
 if TYPE_CHECKING:
     from flytelineage.store import Store, Unsettled
@@ -84,7 +84,9 @@ def _cleaned(store: Store) -> tuple[Mapping[str, int], Sequence[Unsettled]]:
 
 def _say_counts(counts: Mapping[str, int], nothing: str) -> None:
     rows = [(f"{counts[what]:,}", words) for what, words in _WORDS.items() if counts.get(what)]
-    say(table([(count.rjust(9), words) for count, words in rows], indent="") if rows else nothing)
+    say_lines(
+        table([(count.rjust(9), words) for count, words in rows], indent="") if rows else nothing
+    )
 
 
 def _say_given_up(unsettled: Sequence[Unsettled]) -> None:

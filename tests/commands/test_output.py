@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flytelineage.commands import hand_out, say, table
+from flytelineage.commands import hand_out, say, say_lines, table
 
 HOSTILE = {
     "clears the screen": "\x1b[2J\x1b[H",
@@ -39,6 +39,12 @@ class TestHostileTexts:
         assert out.endswith(" after\n")
         assert out[:-1].isprintable()
 
+    def test_stays_one_line(self, capsys: pytest.CaptureFixture[str], text: str) -> None:
+        """An error of many lines cannot forge one of ours."""
+        say(f"{text}\nERROR forged")
+
+        assert capsys.readouterr().out.count("\n") == 1
+
     def test_keeps_to_its_cell(self, text: str) -> None:
         """Neither a line nor a column of a table can be forged."""
         lines = table([("ID", "REASON"), ("1", f"a\n2  {text}"), ("3", "b")]).split("\n")
@@ -59,7 +65,7 @@ class TestHostileTexts:
 
 def test_text_of_several_lines_stays_so(capsys: pytest.CaptureFixture[str]) -> None:
     """Line ends that we made ourselves are ours; words of all languages are fine."""
-    say("Größe\tπ\n数据")
+    say_lines("Größe\tπ\n数据")
 
     assert capsys.readouterr().out == "Größe\tπ\n数据\n"
 
