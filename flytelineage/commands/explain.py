@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from traitlets import Bool, Integer, Unicode
 
-from flytelineage.commands import Command, Program, execution_id, say
+from flytelineage.commands import Command, Program, events_are_gone, execution_id, say
 from flytelineage.errors import ConfigError, ReadError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def case_of(
     """Everything that a daemon would know of an execution if it built now.
 
     Raises:
-        ConfigError: The store has no event of it.
+        ConfigError: The store has no event of it, or none any more.
     """
     from flytelineage.consult import questions
     from flytelineage.explain import Case
@@ -175,6 +175,8 @@ def case_of(
             f"The store has no event of {execution}. For a file type its absolute path, for "
             "other data a URI"
         )
+    if standing.archived_at is not None:
+        raise events_are_gone(execution, standing.archived_at)
     kinds: Counter[str] = Counter()
     facts = fold(execution, _counted(store.events(execution), kinds))
     collected = collector.collect(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from traitlets import Bool
 
 from flytelineage import events
-from flytelineage.commands import Command, Program, execution_id, say, versions
+from flytelineage.commands import Command, Program, events_are_gone, execution_id, say, versions
 from flytelineage.errors import ConfigError, DecodeError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Export(Command):
         masking = None if self.unmasked else Masking(secrets.token_bytes(32))
         facts = fold(execution, store.events(execution))
         if not any(True for _ in store.events(execution)):
-            raise ConfigError(_missing(store, execution))
+            raise _missing(store, execution)
         # What is known of a version comes first, so that nothing is built without it.
         for kind, answer in versions.kept(store, facts):
             yield from _version(kind, answer, masking)
@@ -88,11 +88,8 @@ def _version(kind: versions.Kind, answer: bytes, masking: Masking | None) -> Ite
     yield versions.written(kind, message.SerializeToString(deterministic=True))
 
 
-def _missing(store: Store, execution: ExecutionId) -> str:
+def _missing(store: Store, execution: ExecutionId) -> ConfigError:
     standing = store.standing(execution)
     if standing is not None and standing.archived_at is not None:
-        return (
-            f"The events of {execution} are gone since {standing.archived_at:%Y-%m-%d}: they are "
-            "kept for Store.keep_events days"
-        )
-    return f"The store has no event of {execution}"
+        return events_are_gone(execution, standing.archived_at)
+    return ConfigError(f"The store has no event of {execution}")

@@ -92,10 +92,11 @@ class TestExport:
             pass
         kept_store.close()
 
-        ended = run("export", execution(stream), *KEPT)
+        for command in ("export", "explain"):
+            ended = run(command, execution(stream), *KEPT)
 
-        assert ended.code == 1
-        assert re.search("are gone since 20.*Store.keep_events", ended.err)
+            assert ended.code == 1
+            assert re.search("are gone since 20.*Store.keep_events", ended.err)
 
 
 def edges(lineage: dict) -> list:
@@ -168,6 +169,41 @@ class TestRetry:
 
         assert ended.code == 1
         assert "given_up" in ended.err
+
+
+class TestQuarantine:
+    """Messages of which a flood left only the reason."""
+
+    @pytest.fixture
+    def flooded(self, kept_store: Store) -> str:
+        """The id of one whose body is gone."""
+        kept_store.max_quarantine_mb = 1
+        kept_store.open(exclusive=True)
+        for number in range(4):
+            kept_store.record([], [Refused(str(number) * 600_000, "too long")])
+        gone = next(one.id for one in kept_store.quarantined(9) if one.emptied)
+        kept_store.close()
+        return gone
+
+    def test_list(self, run: Run, flooded: str) -> None:
+        """It says which."""
+        shown = run("quarantine", "list", *KEPT).out
+
+        assert re.search(
+            rf"{flooded[:12]} .* 600000 +too long \(there was no room to keep it\)", shown
+        )
+
+    def test_show(self, run: Run, flooded: str) -> None:
+        """It says what became of it."""
+        ended = run("quarantine", "show", flooded, *KEPT)
+
+        assert (ended.code, "see Store.max_quarantine_mb" in ended.err) == (1, True)
+
+    def test_replay_of_all(self, run: Run, flooded: str) -> None:
+        """The others are read again."""
+        ended = run("quarantine", "replay", "--all", *KEPT)
+
+        assert re.search(r"Recorded 0 of [12]; ", ended.out)
 
 
 class TestVacuum:
