@@ -268,34 +268,36 @@ def _chosen(connection: Connection, target: str, now: int, limit: int) -> list[A
     So a backlog tells only the newest edges of a pipeline: the older executions then find
     that a newer one told them, and tell no more than their runs.
     """
-    due = _claimable(target, now)
-    oldest = due.order_by(delivery.c.due_at, delivery.c.execution).limit(limit)
-    rows = connection.execute(oldest).all()
+    rows = connection.execute(_oldest(target, now).limit(limit)).all()
     shares = Counter(row.pipeline for row in rows if row.pipeline is not None)
     newest = {
-        pipeline: iter(connection.execute(_newest(due, pipeline).limit(share)).all())
+        pipeline: iter(connection.execute(_newest(target, pipeline, now).limit(share)).all())
         for pipeline, share in shares.items()
     }
     # What is locked already is not skipped: there are at least as many of each pipeline.
     return [row if row.pipeline is None else next(newest[row.pipeline]) for row in rows]
 
 
-def _newest(due: Any, pipeline: str) -> Any:
+def _oldest(target: str, now: int) -> Any:
+    due = _claimable(target, now).where(delivery.c.due_at <= now)
+    return due.order_by(delivery.c.due_at, delivery.c.execution)
+
+
+def _newest(target: str, pipeline: str, now: int) -> Any:
     """Those of one pipeline, in the order in which watermarks let them win."""
-    return due.where(delivery.c.pipeline == pipeline).order_by(
-        delivery.c.started_at.desc(), delivery.c.execution.desc()
+    due = _claimable(target, now).where(
+        delivery.c.pipeline == pipeline,
+        # The sum keeps SQLite from the index of due dates, where a backlog is sorted whole.
+        delivery.c.due_at.is_not(None),
+        delivery.c.due_at + 0 <= now,
     )
+    return due.order_by(delivery.c.started_at.desc(), delivery.c.execution.desc())
 
 
 def _claimable(target: str, now: int) -> Any:
+    free = or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= now)
     return (
-        select(delivery)
-        .where(
-            delivery.c.target == target,
-            delivery.c.due_at <= now,
-            or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= now),
-        )
-        .with_for_update(skip_locked=True)
+        select(delivery).where(delivery.c.target == target, free).with_for_update(skip_locked=True)
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import sqlalchemy
 
 from flytelineage.entities import PipelineId
 from flytelineage.store import Store
+from flytelineage.store.deliveries import _newest
 from tests.store.conftest import (
     LEASE,
     PIPELINE,
@@ -131,6 +133,26 @@ def test_two_claims_that_overlap_share_nothing(backlog: Story, open_store: OpenS
 
     assert claimed[0] == ["d", "c"]
     assert not set(claimed[0]) & set(claimed[1])
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_backlog_is_not_sorted_whole(store: Store) -> None:
+    """The newest is found by an index, however many wait: each claim asks for it."""
+    asked: list[tuple[str, Any]] = []
+    engine = store._rooms.database.engine
+    sqlalchemy.event.listen(
+        engine, "before_cursor_execute", lambda _c, _u, text, given, *_: asked.append((text, given))
+    )
+    store._rooms.database.read(
+        lambda connection: connection.execute(_newest(TARGET, "pipeline", 0)).all()
+    )
+    ((query, given),) = [one for one in asked if one[0].startswith("SELECT delivery")]
+
+    plan = store._rooms.database.read(
+        lambda connection: connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", given).all()
+    )
+
+    assert "ix_delivery_target_pipeline_started_at" in plan[0].detail
 
 
 # -------------------------------------------------------------------------- lost
