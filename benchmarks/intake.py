@@ -236,9 +236,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     count = options.messages // 20 if name == "one by one" else options.messages
     with ExitStack() as stack:
         environment = stack.enter_context(queue(options.latency))
+        os.environ.update(environment)
         if name not in WITH_SQLITE:
             environment[STORE_URL] = stack.enter_context(postgresql())
-        os.environ.update(environment)
         url = client().get_queue_url(QueueName="bench")["QueueUrl"]
         fill(url, count)
         processes = 2 if name == "two processes" else 1
