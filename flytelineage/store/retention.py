@@ -33,6 +33,7 @@ from sqlalchemy import (
     update,
 )
 
+from flytelineage.errors import StoreError
 from flytelineage.store.database import Database, seconds
 from flytelineage.store.intake import NOT_BEGUN
 from flytelineage.store.keys import execution_id
@@ -145,12 +146,17 @@ class Retention:
             return _Step()
         token = uuid.uuid4().hex
         rows = self._database.write(lambda c: _take(c, found, which, now, token))
-        given_up = []
+        given_up: list[Unsettled] = []
         for row in rows:
             why, lease = _why(row, now), _Held(execution_id(row.execution), row.target, token)
-            # Of a lease it asks for no more than this one says.
-            if self._watermark.give_up(cast("DeliveryLease", lease), why):
-                given_up.append(Unsettled(lease.execution, lease.target, why))
+            try:
+                # Of a lease it asks for no more than this one says.
+                if self._watermark.give_up(cast("DeliveryLease", lease), why):
+                    given_up.append(Unsettled(lease.execution, lease.target, why))
+            except StoreError:
+                if not given_up:
+                    raise
+                break  # somebody has to hear of those before
         return _Step(unsettled=given_up, full=len(rows) == STEP_DELIVERIES)
 
     # ----------------------------------------------------------------------- events

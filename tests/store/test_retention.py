@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from flytelineage.entities import DatasetId
-from flytelineage.store import Cleaned, Refused, Store, retention
+from flytelineage.errors import StoreError
+from flytelineage.store import Cleaned, DeliveryLease, Refused, Store, retention
 from flytelineage.store import schema as tables
+from flytelineage.store.watermark import Watermark
 from tests.store.conftest import (
     LEASE,
     TARGET,
@@ -177,6 +179,29 @@ class TestUndelivered:
         assert status["deliveries"][TARGET]["given_up"] == 1
         assert status["errors"][0]["error"] == why
         assert cleaned.removed == {"events": 1}
+
+    def test_when_the_store_fails_in_between(
+        self, story: Story, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those before are named, and the others come later."""
+        story.build("a")
+        story.build("b")
+        clock.advance(31 * DAY)
+        works = Watermark.give_up
+
+        def fails(mark: Watermark, lease: DeliveryLease, error: str) -> bool:
+            if lease.execution == execution("b"):
+                raise StoreError("gone")
+            return works(mark, lease, error)
+
+        with monkeypatch.context() as failing:
+            failing.setattr(Watermark, "give_up", fails)
+            (first,) = passed(story.store).unsettled
+        clock.advance(DAY)
+
+        (second,) = passed(story.store).unsettled
+
+        assert [first.execution, second.execution] == [execution("a"), execution("b")]
 
     def test_told_by_hand_after_all(self, story: Story, clock: Clock) -> None:
         """The lineage is there for longer than the events."""
