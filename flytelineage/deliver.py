@@ -110,7 +110,10 @@ class Deliver:
         leases: Sequence[DeliveryLease] = ()
         try:
             leases = self._store.claim_delivery(  # 11
-                self._name, 1, lease_seconds=self._limits.lease_seconds
+                self._name,
+                1,
+                lease_seconds=self._limits.lease_seconds,
+                in_order=self.target.journal,  # its readers take the last line for the newest
             )
         finally:
             if not leases:

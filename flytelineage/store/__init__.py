@@ -464,14 +464,19 @@ class Store(LoggingConfigurable):
     # -------------------------------------------------------------------- deliver
 
     def claim_delivery(
-        self, target: str, limit: int, *, lease_seconds: float
+        self, target: str, limit: int, *, lease_seconds: float, in_order: bool = False
     ) -> list[DeliveryLease]:
         """Take up to `limit` deliveries that are due at a target, the oldest due first.
+
+        Unless they are wanted `in_order`, the newest execution of the same pipeline that is
+        due stands in for an older one: the others then have little left to tell.
 
         Raises:
             StoreError: The database does not answer; nothing was claimed.
         """
-        return self._rooms.deliveries.claim(target, limit, lease_seconds=lease_seconds)
+        return self._rooms.deliveries.claim(
+            target, limit, lease_seconds=lease_seconds, in_order=in_order
+        )
 
     def hold_deliveries(self) -> int:
         """Hold what is due at any target, but not what somebody asked for by `retry`.

@@ -34,13 +34,16 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, target: str, limit: int, *, lease_seconds: float) -> list[DeliveryLease]:
+    def claim(
+        self, target: str, limit: int, *, lease_seconds: float, in_order: bool
+    ) -> list[DeliveryLease]:
         """Lease the deliveries that have been due the longest; see `_chosen`."""
         token = uuid.uuid4().hex
 
         def take(connection: Connection) -> tuple[int, list[tuple[Any, Any]]]:
             now = self._database.now(connection)
-            rows = _chosen(connection, target, now, limit)
+            choose = _in_order if in_order else _chosen
+            rows = choose(connection, target, now, limit)
             _take(connection, target, rows, token, now + seconds(lease_seconds))
             contents = _contents(connection, [row.execution for row in rows])
             for row in rows:
@@ -268,7 +271,7 @@ def _chosen(connection: Connection, target: str, now: int, limit: int) -> list[A
     So a backlog tells only the newest edges of a pipeline: the older executions then find
     that a newer one told them, and tell no more than their runs.
     """
-    rows = connection.execute(_oldest(target, now).limit(limit)).all()
+    rows = _in_order(connection, target, now, limit)
     shares = Counter(row.pipeline for row in rows if row.pipeline is not None)
     newest = {
         pipeline: iter(connection.execute(_newest(target, pipeline, now).limit(share)).all())
@@ -276,6 +279,11 @@ def _chosen(connection: Connection, target: str, now: int, limit: int) -> list[A
     }
     # What is locked already is not skipped: there are at least as many of each pipeline.
     return [row if row.pipeline is None else next(newest[row.pipeline]) for row in rows]
+
+
+def _in_order(connection: Connection, target: str, now: int, limit: int) -> Sequence[Any]:
+    """Lock the deliveries that are due the longest."""
+    return connection.execute(_oldest(target, now).limit(limit)).all()
 
 
 def _oldest(target: str, now: int) -> Any:

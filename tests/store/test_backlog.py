@@ -50,6 +50,15 @@ def test_the_newest_of_a_pipeline_comes_first(backlog: Story, store: Store) -> N
     assert [names(store, 1) for _ in range(5)] == [["d"], ["c"], ["b"], ["a"], ["x"]]
 
 
+def test_who_wants_order_gets_it(backlog: Story, store: Store) -> None:
+    """A journal is read from its beginning, and its last line is taken for the newest."""
+    turns = [
+        store.claim_delivery(TARGET, 1, lease_seconds=LEASE, in_order=True)[0] for _ in range(5)
+    ]
+
+    assert [lease.execution.name for lease in turns] == ["a", "b", "c", "d", "x"]
+
+
 def test_several_at_once_are_the_newest_of_each_pipeline(backlog: Story, store: Store) -> None:
     """Every pipeline has as many turns as it would have had by age."""
     assert names(store, 3) == ["d", "c", "b"]
