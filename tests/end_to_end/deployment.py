@@ -168,14 +168,20 @@ def page(url: str) -> tuple[int, str]:
 
 
 class WatchedGms(GmsDouble):
-    """A DataHub that shows each batch to somebody before it answers."""
+    """A DataHub that shows each batch to somebody before it answers.
+
+    Attributes:
+        bodies: The batches as they came, one for each of `requests`.
+    """
 
     def __init__(self, watch: Callable[[bytes], None]) -> None:
         super().__init__()
+        self.bodies: list[bytes] = []
         self._watch = watch
 
     def take(self, body: bytes) -> Fault | None:
         """Store a batch; or say how it goes wrong."""
+        self.bodies.append(body)
         self._watch(body)
         return super().take(body)
 
