@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from flytelineage.sources import Message
 
@@ -60,18 +59,26 @@ class InHand:
         with self._changed:
             return [message for batch in self._batches for message in batch.messages]
 
-    @contextmanager
-    def receiving(self, *, gives_up: Callable[[], bool]) -> Iterator[Batch | None]:
-        """A place for one more batch until the block ends; waits until there is one.
+    def enter(self, *, gives_up: Callable[[], bool]) -> Batch | None:
+        """A place for one more batch, until `leave`; waits until there is one.
 
-        `None` where it was not worth while to wait any longer.
+        Returns:
+            `None` where it was not worth while to wait any longer.
         """
-        batch = self._enter(gives_up)
-        try:
-            yield batch
-        finally:
-            if batch is not None:
-                self._leave(batch)
+        with self._changed:
+            while not self._has_room():
+                if gives_up():
+                    return None
+                self._changed.wait(LOOKS_SECONDS)
+            batch = Batch(self._clock())
+            self._batches.append(batch)
+            return batch
+
+    def leave(self, batch: Batch) -> None:
+        """Its messages are deleted, or will not be."""
+        with self._changed:
+            self._batches.remove(batch)
+            self._changed.notify_all()
 
     def hold(self, batch: Batch, messages: Sequence[Message]) -> None:
         """Say what came."""
@@ -89,21 +96,6 @@ class InHand:
             for batch in old:
                 batch.kept_at = now
             return [message for batch in old for message in batch.messages]
-
-    def _enter(self, gives_up: Callable[[], bool]) -> Batch | None:
-        with self._changed:
-            while not self._has_room():
-                if gives_up():
-                    return None
-                self._changed.wait(LOOKS_SECONDS)
-            batch = Batch(self._clock())
-            self._batches.append(batch)
-            return batch
-
-    def _leave(self, batch: Batch) -> None:
-        with self._changed:
-            self._batches.remove(batch)
-            self._changed.notify_all()
 
     def _has_room(self) -> bool:
         held = sum(batch.nbytes for batch in self._batches)

@@ -13,8 +13,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from queue import Empty, Queue
 
 from flytelineage.errors import (
     ConfigError,
@@ -25,7 +26,7 @@ from flytelineage.errors import (
 )
 from flytelineage.events import Event, decode
 from flytelineage.grouping import Grouped
-from flytelineage.inhand import InHand
+from flytelineage.inhand import Batch, InHand
 from flytelineage.metrics import Metrics
 from flytelineage.report import Report
 from flytelineage.scope import Scope
@@ -38,6 +39,12 @@ SUSPECT_RECEIVES = 3
 
 SILENT_SECONDS = 300.0
 """A source that fails for so long may not come back by itself."""
+
+MOST_TO_DELETE = 64
+"""Batches that are stored and not deleted; beyond it those who receive wait."""
+
+DELETE_WAITS_SECONDS = 0.5
+"""How long one who deletes waits for something to do."""
 
 SLOWED_SECONDS = 10.0
 """Between two receives of a thread while the other loops are far behind."""
@@ -77,6 +84,8 @@ class Intake:
     ) -> None:
         self.far_behind = ""
         """Why messages are taken slowly; empty while they are not."""
+        self.deletes_later = False
+        """Whether others call `delete`, so that `run` need not do that, too."""
         self.worked = False
         """Whether the source ever answered."""
         self._source = source
@@ -91,6 +100,7 @@ class Intake:
         self._metrics = metrics
         self._log = log
         self._reached = reached
+        self._stored: Queue[Batch] = Queue(maxsize=MOST_TO_DELETE)
         self._record = Grouped(self._record_group)
         self._store_failed = False
         self._paused: set[str] = set()
@@ -100,23 +110,51 @@ class Intake:
     def run(self) -> bool:
         """Take in what one receive brings; whether there was anything."""
         self._require_store()
-        with self._in_hand.receiving(gives_up=self._stopping) as batch:
-            if batch is None:
-                return False
-            messages = self._receive()  # 1
-            self._in_hand.hold(batch, messages)
-            self._reached("received")
-            arrived = self._decoded(messages)  # 2
-            self._reached("decoded")
-            self._record(arrived)  # 3
-            self._note_lag(messages)
-            self._reached("recorded")
-            if messages:
-                self._delete(messages)  # 4
-            self._reached("deleted")
+        batch = self._in_hand.enter(gives_up=self._stopping)
+        if batch is None:
+            return False
+        try:
+            self._take_in(batch)
+        except BaseException:
+            self._in_hand.leave(batch)
+            raise
+        found = bool(batch.messages)
+        if self.deletes_later and found and not self._stopping():
+            self._stored.put(batch)
+        else:
+            self._delete(batch)
         if self.far_behind:
             self._wait(SLOWED_SECONDS)
-        return bool(messages)
+        return found
+
+    def delete(self) -> bool:
+        """Delete what was stored meanwhile; whether there was anything.
+
+        So those who receive need not wait for that.
+        """
+        try:
+            batch = self._stored.get(timeout=DELETE_WAITS_SECONDS)
+        except Empty:
+            return False
+        self._delete(batch)
+        return True
+
+    def delete_rest(self) -> None:
+        """Delete what is stored and was left by those who deleted."""
+        with suppress(SourceError, ConfigError, Empty):  # what is not deleted comes again
+            while True:
+                self._delete(self._stored.get_nowait())
+
+    def _take_in(self, batch: Batch) -> None:
+        """Receive, and commit what came."""
+        messages = self._receive()  # 1
+        self._in_hand.hold(batch, messages)
+        self._reached("received")
+        arrived = self._decoded(messages)  # 2
+        self._reached("decoded")
+        self._record(arrived)  # 3
+        self._note_lag(messages)
+        self._reached("recorded")
 
     @property
     def troubles(self) -> list[str]:
@@ -274,14 +312,18 @@ class Intake:
                 lag = max(0.0, now - one.sent_at.timestamp())
                 self._metrics.queue_lag_seconds.observe(lag)
 
-    def _delete(self, messages: Sequence[Message]) -> None:
+    def _delete(self, batch: Batch) -> None:
         try:
-            self._source.delete(messages)
+            if batch.messages:
+                self._source.delete(batch.messages)  # 4
         except (SourceError, ConfigError):
             self._metrics.source_errors.labels("delete").inc()
             self._metrics.delete_failures.inc()
             raise
-        self._metrics.messages_deleted.inc(len(messages))
+        finally:
+            self._in_hand.leave(batch)
+        self._metrics.messages_deleted.inc(len(batch.messages))
+        self._reached("deleted")
 
     def _hide(self, messages: Sequence[Message], seconds: float) -> None:
         try:

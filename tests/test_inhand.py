@@ -18,47 +18,42 @@ def never() -> bool:
     return False
 
 
+def always() -> bool:
+    return True
+
+
 def test_a_receive_counts_as_the_most_that_it_can_bring() -> None:
     """Until it has brought something: how much is not known before."""
     in_hand = InHand(2 * LARGEST_RECEIVE)
+    first, second = in_hand.enter(gives_up=never), in_hand.enter(gives_up=never)
+    assert first is not None
+    assert second is not None
 
-    with (
-        in_hand.receiving(gives_up=never) as first,
-        in_hand.receiving(gives_up=never) as second,
-        in_hand.receiving(gives_up=lambda: True) as third,
-    ):
-        assert first is not None
-        assert second is not None
-        assert third is None
-
-        in_hand.hold(first, [message()])
-        with in_hand.receiving(gives_up=lambda: True) as fourth:
-            assert fourth is None  # ten bytes are left of the first one, and there is room for two
-        in_hand.hold(second, [message()])
-        with in_hand.receiving(gives_up=lambda: True) as fifth:
-            assert fifth is not None
+    assert in_hand.enter(gives_up=always) is None
+    in_hand.hold(first, [message()])
+    assert in_hand.enter(gives_up=always) is None  # for its ten bytes there is no room
+    in_hand.leave(first)
+    assert in_hand.enter(gives_up=always) is not None
 
 
 def test_one_receive_is_always_possible() -> None:
     """However little memory there may be."""
-    with InHand(1).receiving(gives_up=lambda: True) as batch:
-        assert batch is not None
+    assert InHand(1).enter(gives_up=always) is not None
 
 
 def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
     in_hand = InHand(LARGEST_RECEIVE)
     entered = threading.Event()
+    batch = in_hand.enter(gives_up=never)
+    assert batch is not None
+    in_hand.hold(batch, [message(MB)])
 
-    def wait_for_room() -> None:
-        with in_hand.receiving(gives_up=never):
-            entered.set()
-
-    with in_hand.receiving(gives_up=never) as batch:
-        assert batch is not None
-        in_hand.hold(batch, [message(MB)])
-        waiting = threading.Thread(target=wait_for_room)
-        waiting.start()
-        assert not entered.is_set()
+    waiting = threading.Thread(
+        target=lambda: in_hand.enter(gives_up=never) and entered.set()  # type: ignore[func-returns-value]
+    )
+    waiting.start()
+    assert not entered.is_set()
+    in_hand.leave(batch)
     waiting.join(timeout=10)
 
     assert entered.is_set()
@@ -66,13 +61,14 @@ def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
 
 def test_what_was_deleted_is_not_in_hand() -> None:
     in_hand = InHand(LARGEST_RECEIVE)
+    batch = in_hand.enter(gives_up=never)
+    assert batch is not None
 
-    with in_hand.receiving(gives_up=never) as batch:
-        assert batch is not None
-        in_hand.hold(batch, [message(), message()])
-        assert in_hand.nbytes == 20
-        assert len(in_hand.messages) == 2
+    in_hand.hold(batch, [message(), message()])
+    assert in_hand.nbytes == 20
+    assert len(in_hand.messages) == 2
 
+    in_hand.leave(batch)
     assert in_hand.nbytes == 0
     assert in_hand.messages == []
 
@@ -81,14 +77,14 @@ def test_old_messages_are_named_once_per_span() -> None:
     """Whoever is told of them hides them anew, for as long again."""
     now = 0.0
     in_hand = InHand(3 * LARGEST_RECEIVE, clock=lambda: now)
+    batch = in_hand.enter(gives_up=never)
+    assert batch is not None
+    in_hand.hold(batch, [message()])
 
-    with in_hand.receiving(gives_up=never) as batch:
-        assert batch is not None
-        in_hand.hold(batch, [message()])
-        now = 14.0
-        assert in_hand.older_than(15) == []
-        now = 15.0
-        assert len(in_hand.older_than(15)) == 1
-        assert in_hand.older_than(15) == []
-        now = 30.0
-        assert len(in_hand.older_than(15)) == 1
+    now = 14.0
+    assert in_hand.older_than(15) == []
+    now = 15.0
+    assert len(in_hand.older_than(15)) == 1
+    assert in_hand.older_than(15) == []
+    now = 30.0
+    assert len(in_hand.older_than(15)) == 1

@@ -286,3 +286,57 @@ def test_what_will_not_be_stored_is_given_back(
     loop.give_back()
 
     assert source.hidden == [(2, 0)]
+
+
+def test_what_is_stored_is_deleted_by_others_meanwhile(store: Store) -> None:
+    """Who receives does not wait for that; and until then it is in hand."""
+    source = MemorySource([body()])
+    loop = Loop(source, store)
+    loop.deletes_later = True
+
+    assert loop.run()
+    assert len(source.in_flight) == 1
+    assert len(loop.in_hand.messages) == 1
+
+    assert loop.delete()
+    assert source.in_flight == {}
+    assert loop.in_hand.messages == []
+    assert loop.value("messages_deleted_total") == 1
+
+
+def test_a_stop_leaves_nothing_that_is_stored_and_not_deleted(store: Store) -> None:
+    """It would come again: harmless, and needless."""
+    stopped = False
+    source = MemorySource([body(), *["x"] * 10])
+    loop = Loop(source, store, stopping=lambda: stopped)
+    loop.deletes_later = True
+
+    loop.run()
+    stopped = True
+    loop.run()
+    assert len(source.in_flight) == 10
+    loop.delete_rest()
+
+    assert source.exhausted
+
+
+def test_a_delete_that_fails_is_counted_and_comes_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = MemorySource([body()])
+    loop = Loop(source, store)
+
+    def fail(messages: Sequence[Message]) -> None:
+        raise SourceError("throttled")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "delete", fail)
+        with pytest.raises(SourceError):
+            loop.run()
+
+    assert loop.value("source_errors_total", op="delete") == 1
+    assert loop.in_hand.messages == []
+    source.again()
+    loop.run()
+    assert loop.value("events_duplicate_total") == 1
+    assert source.exhausted
