@@ -24,6 +24,9 @@ from flytelineage.store.values import DeliveryLease
 
 log = logging.getLogger(__name__)
 
+AHEAD = 200
+"""Deliveries that are looked at for one that may be told now, where order is kept."""
+
 FREE: Mapping[str, Any] = {"lease_token": None, "lease_until": None}
 """What a row without a lease holds."""
 
@@ -271,7 +274,7 @@ def _chosen(connection: Connection, target: str, now: int, limit: int) -> list[A
     So a backlog tells only the newest edges of a pipeline: the older executions then find
     that a newer one told them, and tell no more than their runs.
     """
-    rows = _in_order(connection, target, now, limit)
+    rows = connection.execute(_oldest(target, now).limit(limit)).all()
     shares = Counter(row.pipeline for row in rows if row.pipeline is not None)
     newest = {
         pipeline: iter(connection.execute(_newest(target, pipeline, now).limit(share)).all())
@@ -282,12 +285,32 @@ def _chosen(connection: Connection, target: str, now: int, limit: int) -> list[A
 
 
 def _in_order(connection: Connection, target: str, now: int, limit: int) -> Sequence[Any]:
-    """Lock the deliveries that are due the longest."""
-    return connection.execute(_oldest(target, now).limit(limit)).all()
+    """Lock the deliveries that are due the longest, of pipelines of which none is being told.
+
+    What is being told was due before what waits for it, so it stands among the first. Only
+    those are looked at: a long backlog of one pipeline would have to be read whole.
+    """
+    columns = (delivery.c.execution, delivery.c.pipeline, delivery.c.lease_until)
+    first = _due(select(*columns).where(delivery.c.target == target), now).limit(limit + AHEAD)
+    told: set[str] = set()
+    free = []
+    for row in connection.execute(first):
+        if row.lease_until is not None and row.lease_until > now:
+            told.add(row.pipeline)
+        else:
+            free.append(row)
+    chosen = [row.execution for row in free if row.pipeline is None or row.pipeline not in told]
+    those = _oldest(target, now).where(delivery.c.execution.in_(chosen[:limit]))
+    return connection.execute(those).all()
 
 
 def _oldest(target: str, now: int) -> Any:
-    due = _claimable(target, now).where(delivery.c.due_at <= now)
+    return _due(_claimable(target, now), now)
+
+
+def _due(rows: Any, now: int) -> Any:
+    """Those of the rows that are due, the ones that are due the longest first."""
+    due = rows.where(delivery.c.due_at <= now)
     return due.order_by(delivery.c.due_at, delivery.c.execution)
 
 

@@ -52,11 +52,29 @@ def test_the_newest_of_a_pipeline_comes_first(backlog: Story, store: Store) -> N
 
 def test_who_wants_order_gets_it(backlog: Story, store: Store) -> None:
     """A journal is read from its beginning, and its last line is taken for the newest."""
-    turns = [
-        store.claim_delivery(TARGET, 1, lease_seconds=LEASE, in_order=True)[0] for _ in range(5)
-    ]
+    turns = []
+    for _ in range(5):
+        (lease,) = store.claim_delivery(TARGET, 1, lease_seconds=LEASE, in_order=True)
+        store.settle(lease, [], [])
+        turns.append(lease.execution.name)
 
-    assert [lease.execution.name for lease in turns] == ["a", "b", "c", "d", "x"]
+    assert turns == ["a", "b", "c", "d", "x"]
+
+
+def test_who_wants_order_waits_for_the_one_before(
+    backlog: Story, store: Store, clock: Clock
+) -> None:
+    """Or two threads would write in any order; other pipelines need not wait."""
+
+    def names_in_order() -> list[str]:
+        leases = store.claim_delivery(TARGET, 1, lease_seconds=LEASE, in_order=True)
+        return [lease.execution.name for lease in leases]
+
+    at_work = [names_in_order() for _ in range(3)]
+    clock.advance(LEASE + 1)
+
+    assert at_work == [["a"], ["x"], []]
+    assert names_in_order() == ["a"]  # whoever had it is gone
 
 
 def test_several_at_once_are_the_newest_of_each_pipeline(backlog: Story, store: Store) -> None:
