@@ -18,7 +18,9 @@ from flytelineage.breaker import Breaker
 from flytelineage.entities import Copy, DatasetId, Lineage
 from flytelineage.errors import (
     ConfigError,
+    FlyteLineageError,
     PermanentTargetError,
+    RefusedByStoreError,
     StoreError,
     TargetError,
     TargetUnavailable,
@@ -154,12 +156,13 @@ class Deliver:
             self._reached("prepared")
             asked = lineage is not None and any(lineage.entities())
             rejections, named = self._emit(lineage)  # 13
+            self._settle(lease, lineage, tell, rejections, named, began)  # 14
+        except RefusedByStoreError as exc:
+            error = exc
         except StoreError:
             raise  # not this delivery's fault
         except Exception as exc:
             error = exc
-        else:
-            self._settle(lease, lineage, tell, rejections, named, began)  # 14
         finally:
             self._tell_breaker(error, asked=asked)
         if error is not None:
@@ -338,10 +341,10 @@ class Deliver:
 
     def _failed(self, lease: DeliveryLease, exc: Exception) -> None:
         """Decide by the class of the error what becomes of the delivery."""
-        known = isinstance(exc, (TargetError, ConfigError))
+        known = isinstance(exc, (TargetError, ConfigError, RefusedByStoreError))
         last = lease.attempts >= (UNEXPLAINED_TRIES if self._pace.patient else REPLAY_TRIES)
         spent = last and not (self._pace.patient and known)
-        if isinstance(exc, PermanentTargetError) or spent:
+        if isinstance(exc, (PermanentTargetError, RefusedByStoreError)) or spent:
             self._give_up(lease, exc, known=known)
             return
         seconds = max(self._pace.pause(lease.attempts), self._asked_for(exc))
@@ -430,6 +433,6 @@ def _extra(lease: DeliveryLease, action: str) -> dict[str, object]:
 
 def _reason(exc: Exception) -> str:
     """What people read; of an error that is not ours its kind says more than its text."""
-    if isinstance(exc, (TargetError, ConfigError)):
+    if isinstance(exc, FlyteLineageError):
         return str(exc)
     return f"{type(exc).__name__}: {exc}"

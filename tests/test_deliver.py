@@ -15,6 +15,7 @@ from flytelineage.deliver import MAX_LOST, Deliver, DeliverLimits
 from flytelineage.entities import Lineage, Run
 from flytelineage.errors import (
     PermanentTargetError,
+    RefusedByStoreError,
     StoreError,
     TargetUnavailable,
     TransientTargetError,
@@ -266,6 +267,27 @@ def test_a_store_that_fails_delays_a_delivery_and_no_more(
     assert scene.state == CLOSED
     assert scene.loop.run()
     assert scene.value("emits_total", target=GLUE, result="delivered") == 1
+
+
+@pytest.mark.parametrize("method", ["copies", "settle"])
+def test_what_the_database_can_never_hold_is_given_up(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """A transform may give it; trying again would not help."""
+    scene = Scene(store, clock, MemoryTarget())
+    scene.build(*many(1))
+
+    def refuse(*args: Any, **how: Any) -> Any:
+        raise RefusedByStoreError("a key that no index can hold")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, method, refuse)
+        assert scene.loop.run()
+
+    (error,) = store.status()["errors"]
+    assert (error["state"], error["error"]) == ("given_up", "a key that no index can hold")
+    assert scene.state == CLOSED
+    assert not scene.loop.run()
 
 
 def test_the_state_of_a_target_is_shown_before_it_is_tried(store: Store, clock: Clock) -> None:
