@@ -50,10 +50,8 @@ _PENDING = text("""
          + (SELECT count(*) FROM delivery WHERE due_at IS NOT NULL)
 """)
 
-_FORGIVE = [
-    text(f"UPDATE {table} SET due_at = 1 WHERE {table}.due_at > 1 AND {note} LIKE '%never came%'")
-    for table, note in (("delivery", "error"), ("execution", "waits_for"))
-]
+_LEFT_ALONE = {"delivery": "error", "execution": "waits_for"}
+"""Tables with what is put off, and where they say why."""
 
 _UNBUILT = "SELECT key FROM execution WHERE due_at IS NOT NULL"
 
@@ -198,7 +196,6 @@ class Deployment:
         store_url: Of the store.
         dead: The dead-letter queue.
         options: What each daemon is started with besides, or instead; keyed by trait.
-        forgiving: What is left alone because its tries never ended is tried again at once.
         told_too_soon: Executions that DataHub heard of before their events were committed.
     """
 
@@ -207,7 +204,6 @@ class Deployment:
         self.sqs = SqsDouble()
         self.gms = WatchedGms(self._look_whether_committed)
         self.options: dict[str, Any] = {}
-        self.forgiving = False
         self.told_too_soon: set[str] = set()
         self._gates: dict[str, Gate] = {}
         self.store_url = store_url
@@ -304,7 +300,7 @@ class Deployment:
             "FlyteLineage.targets": "file,datahub,glue",
             "Store.url": self.store_url,
             "Store.min_settle": 0.1,
-            "Daemon.lease_seconds": 1,
+            "Daemon.lease_seconds": 3,
             "Daemon.pollers": 2,
             "Daemon.retry_seconds": 0.05,
             "Daemon.refresh_hours": 0,
@@ -361,16 +357,17 @@ class Deployment:
         """Whether nothing is left to do. The queue first: what left it is stored."""
         if self.queue.visible or self.queue.in_flight:
             return False
-        if self.forgiving:
-            self._forgive()
+        self._let_an_hour_pass()
         with self._engine.connect() as connection:
             return connection.execute(_PENDING).scalar_one() == 0
 
-    def _forgive(self) -> None:
-        """Do at once what else happens after an hour."""
-        with self._engine.begin() as connection:
-            for statement in _FORGIVE:
-                connection.execute(statement)
+    def _let_an_hour_pass(self) -> None:
+        """Try again what was left alone, as several processes died of it or beside it."""
+        for table, note in _LEFT_ALONE.items():
+            those = f"WHERE due_at > 1 AND {note} LIKE '%never came to an end%'"
+            if self.rows(f"SELECT 1 FROM {table} {those}"):  # to look takes no lock
+                with self._engine.begin() as connection:
+                    connection.execute(text(f"UPDATE {table} SET due_at = 1 {those}"))
 
     def drain(self, *, patience: float = PATIENCE) -> None:
         """Wait until nothing is left."""

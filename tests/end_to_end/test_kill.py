@@ -73,7 +73,6 @@ def test_replicas_are_killed_again_and_again_under_load(
 ) -> None:
     """There are always two, each is killed somewhere, and messages keep coming."""
     numbers = random.Random(seed)
-    on_postgresql.forgiving = True
     places = [*crash.STEPS, *WRITTEN]
     parts = messages.wild(seed, parts=LIVES, copies=4)
 
