@@ -206,9 +206,7 @@ class Intake:
             if inserted.rowcount != len(new):
                 raise Raced if looks else _SomeAreKnownError
         if looks and not known:
-            self.culprits = 0
-        """Events that the database refused as data."""
-        self._looks = False
+            self._looks = False
         return new
 
     def _known(self, connection: Connection, hashes: Iterable[bytes]) -> set[bytes]:

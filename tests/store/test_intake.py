@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
+import sqlalchemy
 
 from flytelineage.entities import ExecutionId
 from flytelineage.events import Event, body
@@ -229,6 +231,26 @@ def test_a_start_in_the_future_is_due_now_in_a_replay(store: Store) -> None:
     assert names(store) == ["a"]
 
 
+def test_swarms_of_duplicates_are_looked_at_before_anything_is_inserted(store: Store) -> None:
+    """A group that was stored in the hope that it is new is stored twice when it is not."""
+    known = [event(), event()]
+    store.record(known)
+    store.record(known)
+    inserts: list[str] = []
+
+    def note(_c: Any, _u: Any, statement: str, *_: Any) -> None:
+        inserts.extend([statement] if statement.startswith("INSERT INTO event") else [])
+
+    sqlalchemy.event.listen(store._rooms.database.engine, "before_cursor_execute", note)
+    store.record(known)
+    store.record(known)
+
+    assert inserts == []
+    store.record([event()])
+    store.record([event()])
+    assert len(inserts) == 2
+
+
 # -------------------------------------------------------------------- quarantine
 
 
@@ -282,6 +304,17 @@ def test_one_event_that_is_refused_does_not_sink_the_others(store: Store, place:
     assert set(bodies) == {body(odd), "z"}
     assert "refuses" in bodies[body(odd)].reason
     assert {one.count for one in bodies.values()} == {1}
+
+
+def test_refused_events_are_counted_for_good(store: Store) -> None:
+    """Neither duplicates nor what is new after them makes anybody forget the count."""
+    known = event()
+    store.record([known, event("lone-\ud800-surrogate")])
+    store.record([known])
+
+    store.record([event()])
+
+    assert store.culprits == 1
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
