@@ -146,34 +146,52 @@ def bare(url: str, count: int, pollers: int, store) -> None:
 
 
 def flytelineage(url: str, count: int, pollers: int, store) -> None:
-    from flytelineage.daemon import Daemon
-    from flytelineage.objects import ObjectReader
-    from flytelineage.sources.sqs import SqsSource
+    """The daemon as it runs, until it has taken and deleted all."""
+    daemon = made_daemon(url, pollers, store, wait_seconds=1)
+    deleted, lock, done = 0, threading.Lock(), threading.Event()
+    delete = daemon.source.delete
 
-    source = SqsSource(queue=url, region="us-east-1", wait_seconds=1)
-    daemon = Daemon(source=source, store=store, targets={}, reader=ObjectReader())
+    def counted(messages) -> None:
+        nonlocal deleted
+        delete(messages)
+        with lock:
+            deleted += len(messages)
+        if deleted >= count:
+            done.set()
 
-    def poll() -> None:
-        while daemon.report.events < count:
-            daemon.intake()
-
-    run(poll, pollers)
+    daemon.source.delete = counted
+    threading.Thread(target=daemon.run, daemon=True).start()
+    done.wait()
+    daemon.stop()
 
 
 def shared(url: str, count: int, pollers: int, store) -> None:
     """The same until the queue is empty, since others take from it, too."""
+    daemon = made_daemon(url, pollers, store, wait_seconds=0)
+    idle = threading.Event()
+    taken = daemon.intake
+
+    def intake() -> bool:
+        found = taken()
+        if not found:
+            idle.set()
+        return found
+
+    daemon.intake = intake
+    running = threading.Thread(target=daemon.run, daemon=True)
+    running.start()
+    idle.wait()
+    daemon.stop()
+    running.join()
+
+
+def made_daemon(url: str, pollers: int, store, *, wait_seconds: int):
     from flytelineage.daemon import Daemon
     from flytelineage.objects import ObjectReader
     from flytelineage.sources.sqs import SqsSource
 
-    source = SqsSource(queue=url, region="us-east-1", wait_seconds=0)
-    daemon = Daemon(source=source, store=store, targets={}, reader=ObjectReader())
-
-    def poll() -> None:
-        while daemon.intake():
-            pass
-
-    run(poll, pollers)
+    source = SqsSource(queue=url, region="us-east-1", wait_seconds=wait_seconds)
+    return Daemon(source=source, store=store, targets={}, reader=ObjectReader(), pollers=pollers)
 
 
 def warm_up() -> None:
