@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection
@@ -43,7 +44,7 @@ class Disk:
         if self._path is None:
             return Size(self._database.read(_server_bytes))
         files = (self._path.with_name(f"{self._path.name}{end}") for end in _BESIDE)
-        return Size(sum(map(_bytes, files)), shutil.disk_usage(self._path.parent).free)
+        return Size(sum(map(_bytes, files)), _usage(self._path.parent).free)
 
     def check_room(self, min_free_mb: int) -> None:
         """See that what comes next can be stored.
@@ -52,11 +53,11 @@ class Disk:
         to the dead-letter queue each time, and others on that disk need room, too.
 
         Raises:
-            StoreError: There is too little room.
+            StoreError: There is too little room, or the folder is gone.
         """
         if self._path is None:
             return
-        usage = shutil.disk_usage(self._path.parent)
+        usage = _usage(self._path.parent)
         needed = min(min_free_mb * MIB, int(usage.total * _MOST_OF_A_SMALL_DISK))
         if usage.free < needed:
             raise StoreError(
@@ -64,6 +65,13 @@ class Disk:
                 f"{needed // MIB} MiB nothing is received: make room there, type `flytelineage "
                 "vacuum`, or lower Store.min_free_mb"
             )
+
+
+def _usage(folder: Path) -> Any:
+    try:
+        return shutil.disk_usage(folder)
+    except OSError as exc:
+        raise StoreError(f"The folder {folder} of the store is gone: {exc.strerror}") from exc
 
 
 def _bytes(path: Path) -> int:

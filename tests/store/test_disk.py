@@ -104,3 +104,20 @@ def test_somebody_may_want_the_last_byte(open_store: OpenStore, left: Left) -> N
     left(0)
 
     open_store(min_free_mb=0).check_room()
+
+
+@only_sqlite
+def test_a_folder_that_is_gone_is_an_outage_and_no_riddle(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume may be taken away; nothing is received meanwhile."""
+
+    def gone(folder: object) -> Usage:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", gone)
+
+    with pytest.raises(StoreError, match="is gone"):
+        store.check_room()
+    with pytest.raises(StoreError, match="is gone"):
+        store.size()
