@@ -302,7 +302,8 @@ class Daemon(LoggingConfigurable):
             self._workers.add(f"intake-{number}", self._intake_or_end, limit=3 * limit)
         if self.source.parallel:
             self._intake.deletes_later = True
-            for number in range(self.pollers):
+            # Half as many: more would only wait for the interpreter.
+            for number in range(max(2, self.pollers // 2)):
                 self._workers.add(f"delete-{number}", self._intake.delete, rest_seconds=0)
         for number in range(self.builders):
             self._workers.add(f"build-{number}", self.build)
