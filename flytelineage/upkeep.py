@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from flytelineage.breaker import Breaker
-from flytelineage.errors import ConfigError, SourceError
+from flytelineage.errors import ConfigError, SourceError, StoreError
 from flytelineage.inhand import InHand
 from flytelineage.intake import Intake
 from flytelineage.metrics import Metrics
@@ -99,21 +99,26 @@ class Upkeep:
     # -------------------------------------------------------------------- counting
 
     def _sample(self) -> None:
-        began = self._clock()
         self._metrics.in_hand_bytes.set(self._in_hand.nbytes)
+        counting = 0.0  # also where it fails: that it works again is to be seen soon
         try:
             self._ask_source()
-            self._count()
+            counting = self._count()
         finally:
-            took = self._clock() - began
-            self._next_sample = self._clock() + max(SAMPLE_SECONDS, took * SHARE)
+            self._next_sample = self._clock() + max(SAMPLE_SECONDS, counting * SHARE)
 
-    def _count(self) -> None:
-        self.store_failed = "it does not answer"
-        status = self._store.status()
-        self._metrics.set_counts({**status, **self._store.counts()}, self._store.size())
+    def _count(self) -> float:
+        """Show how much waits in the store; how many seconds that took."""
+        began = self._clock()
+        try:
+            status = self._store.status()
+            self._metrics.set_counts({**status, **self._store.counts()}, self._store.size())
+        except StoreError:
+            self.store_failed = "it does not answer"
+            raise
         self.status, self.store_failed = status, ""
         self._slow_down(self._behind(status))
+        return self._clock() - began
 
     def _ask_source(self) -> None:
         """How much it still holds; where there is no right to ask, nobody asks again."""

@@ -11,7 +11,7 @@ import pytest
 
 from flytelineage.breaker import Breaker
 from flytelineage.entities import ExecutionId
-from flytelineage.errors import ConfigError, SourceError
+from flytelineage.errors import ConfigError, SourceError, StoreError
 from flytelineage.inhand import InHand
 from flytelineage.metrics import Metrics
 from flytelineage.report import Report
@@ -19,7 +19,7 @@ from flytelineage.sources import Backlog
 from flytelineage.store import Store
 from flytelineage.store.values import Cleaned, Unsettled
 from flytelineage.testing.doubles import MemorySource
-from flytelineage.upkeep import SAMPLE_SECONDS, SUMMARY_SECONDS, Upkeep
+from flytelineage.upkeep import SAMPLE_SECONDS, SHARE, SUMMARY_SECONDS, Upkeep
 
 LOG = "flytelineage.test"
 
@@ -135,6 +135,50 @@ def test_a_source_that_cannot_say_how_much_waits_stops_nothing(store: Store) -> 
     scene.now = SAMPLE_SECONDS
     scene.upkeep.run()
     assert scene.upkeep.source_failed == ""
+
+
+def test_what_failed_slowly_is_looked_at_again_soon(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody shall be unready for half an hour because a queue hung for two minutes."""
+    source = Waiting()
+    scene = Scene(store, source)
+
+    def hang(what: Exception) -> Backlog:
+        scene.now += 100
+        raise what
+
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "backlog", lambda: hang(SourceError("it is away")))
+        patched.setattr(store, "status", lambda: hang(StoreError("it is away, too")))
+        with pytest.raises(StoreError):
+            scene.upkeep.run()
+    assert scene.upkeep.source_failed
+    assert scene.upkeep.store_failed
+
+    scene.now += SAMPLE_SECONDS
+    scene.upkeep.run()
+    assert scene.upkeep.source_failed == ""
+    assert scene.upkeep.store_failed == ""
+
+
+def test_counting_takes_a_small_part_of_the_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a store that is only being counted has not failed."""
+    scene = Scene(store, Waiting())
+    real, said = store.status, []
+
+    def count() -> Any:
+        scene.now += 10
+        said.append(scene.upkeep.store_failed)
+        return real()
+
+    monkeypatch.setattr(store, "status", count)
+    for scene.now in (0.0, 10 + 10 * SHARE - 1, 10 + 10 * SHARE):
+        scene.upkeep.run()
+
+    assert said == ["", ""]
 
 
 def test_who_may_not_ask_how_much_waits_says_so_once(
