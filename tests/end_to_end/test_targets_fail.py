@@ -60,7 +60,7 @@ def test_target_is_down_for_a_day(on_sqlite: Deployment, nights: Corpus) -> None
     assert f"night-{NIGHTS - 1:03}" in str(on_sqlite.gms.aspects[_job("load"), EDGES])
     # Some of them again: nobody knows what the target took of those that failed before.
     told = list(_told(after, _job("clean"), EDGES))
-    assert 1 <= len(told) <= NIGHTS / 2
+    assert 1 <= len(told) <= NIGHTS
     assert all(edges == told[0] for edges in told)
     assert len(_runs(on_sqlite)) == NIGHTS
     assert len(after) <= 3 * NIGHTS
