@@ -87,6 +87,8 @@ class Breaker:
         """
         with self._lock:
             self._under_way -= 1
+            if self._state() == "open":  # a try that began earlier: the pause is later news
+                return False
             was_down = bool(self._found_down)
             self._failures = self._found_down = 0
             self.reason = ""

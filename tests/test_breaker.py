@@ -158,6 +158,24 @@ def test_a_try_that_began_before_the_pause_does_not_make_it_longer() -> None:
     assert one.seconds_left == 9
 
 
+def test_a_try_that_began_before_the_pause_does_not_end_it() -> None:
+    """A catalogue that throttles takes some and refuses others: its word holds."""
+    clock = Clock()
+    one = breaker(clock, max_parallel=2)
+    assert one.enter()
+    one.worked()
+    assert one.enter()
+    assert one.enter()
+
+    assert one.failed("429", lasting=False, retry_after=60.0)
+    assert not one.worked()
+
+    assert (one.state, one.seconds_left) == ("open", 60)
+    clock.now = 60
+    assert one.enter()
+    assert one.worked()
+
+
 def test_nothing_to_tell_says_nothing_of_the_target() -> None:
     clock = Clock()
     one = breaker(clock)
