@@ -147,6 +147,7 @@ class Deliver:
         began = time.monotonic()
         error: Exception | None = None
         asked = False
+        tell: Tell = {}
         try:
             if self._may_be_lethal(lease):
                 return
@@ -166,7 +167,7 @@ class Deliver:
         finally:
             self._tell_breaker(error, asked=asked)
         if error is not None:
-            self._failed(lease, error)
+            self._failed(lease, error, tell if asked else {})
 
     # -------------------------------------------------------------------- the steps
 
@@ -339,13 +340,13 @@ class Deliver:
             return 0.0
         return min(exc.retry_after or 0.0, LONGEST_RETRY_AFTER_SECONDS)
 
-    def _failed(self, lease: DeliveryLease, exc: Exception) -> None:
+    def _failed(self, lease: DeliveryLease, exc: Exception, tell: Tell) -> None:
         """Decide by the class of the error what becomes of the delivery."""
         known = isinstance(exc, (TargetError, ConfigError, RefusedByStoreError))
         last = lease.attempts >= (UNEXPLAINED_TRIES if self._pace.patient else REPLAY_TRIES)
         spent = last and not (self._pace.patient and known)
         if isinstance(exc, (PermanentTargetError, RefusedByStoreError)) or spent:
-            self._give_up(lease, exc, known=known)
+            self._give_up(lease, exc, tell, known=known)
             return
         seconds = max(self._pace.pause(lease.attempts), self._asked_for(exc))
         self._log.warning(
@@ -363,7 +364,7 @@ class Deliver:
         self._store.settle_later(lease, seconds, _reason(exc), counted=not unavailable)
         self._note(lease, "later")
 
-    def _give_up(self, lease: DeliveryLease, exc: Exception, *, known: bool) -> None:
+    def _give_up(self, lease: DeliveryLease, exc: Exception, tell: Tell, *, known: bool) -> None:
         self._log.error(
             "Gave up %s for %s: %s",
             lease.execution,
@@ -372,7 +373,7 @@ class Deliver:
             exc_info=None if known else exc,
             extra=_extra(lease, "give up"),
         )
-        self._store.give_up(lease, _reason(exc))
+        self._store.give_up(lease, _reason(exc), [*tell.values()])
         self._note(lease, "given_up")
 
     # ------------------------------------------------------------------ telling it

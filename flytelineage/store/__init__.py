@@ -560,13 +560,16 @@ class Store(LoggingConfigurable):
         """
         return self._rooms.deliveries.settle_later(lease, seconds, error, counted=counted)
 
-    def give_up(self, lease: DeliveryLease, error: str) -> bool:
+    def give_up(self, lease: DeliveryLease, error: str, told: Sequence[Claim] = ()) -> bool:
         """Settle a delivery that the target refuses for good; what it displaced is due.
+
+        Of `told`, what `prepare` let through, the target may have taken some before it
+        refused the rest: who told that besides tells it again.
 
         Returns:
             False when the lease no longer holds, as for `settle_later`.
         """
-        return self._rooms.watermark.give_up(lease, error)
+        return self._rooms.watermark.give_up(lease, error, told)
 
     def note_pause(self, target: str, reason: str, seconds: float) -> None:
         """Write down for people that a target is told nothing for so many seconds."""

@@ -231,9 +231,11 @@ class Watermark:
 
         return self._database.write(note)
 
-    def give_up(self, lease: DeliveryLease, error: str) -> bool:
+    def give_up(self, lease: DeliveryLease, error: str, told: Sequence[Claim] = ()) -> bool:
         """Take back what is under way, if the lease still holds."""
-        return self._database.write(lambda connection: self._give_up(connection, lease, error))
+        return self._database.write(
+            lambda connection: self._give_up(connection, lease, error, _by_pair(told))
+        )
 
     def _prepare(
         self,
@@ -323,14 +325,21 @@ class Watermark:
         _write_settled(connection, lease, own, rejections, now)
         return True
 
-    def _give_up(self, connection: Connection, lease: DeliveryLease, error: str) -> bool:
+    def _give_up(
+        self, connection: Connection, lease: DeliveryLease, error: str, told: Mapping[Pair, Claim]
+    ) -> bool:
         now, me = self._database.now(connection), execution_key(lease.execution)
+        known = _locked(connection, lease.target, told)
+        others = {pair: row for pair, row in known.items() if row.holder != me}
         rows = _under_way(connection, lease.target, me)
-        own = _own(connection, lease, _concerned(rows))
+        own = _own(connection, lease, _concerned([*rows, *others.values()]))
+        changes = _Changes()
+        for pair, row in others.items():  # the target may have taken it before it refused
+            changes.overwrite(row, told[pair])
         if own is None:
+            changes.write(connection, lease.target, now)
             deliveries.doubt(connection, lease, now)
             return False
-        changes = _Changes()
         for row in rows:
             changes.take_back(row)
         changes.write(connection, lease.target, now)

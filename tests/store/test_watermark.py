@@ -455,6 +455,24 @@ def test_giving_up_keeps_what_was_accepted_before(story: Story, store: Store) ->
     assert story.due() == []
 
 
+@pytest.mark.parametrize("expired", [False, True])
+def test_what_was_told_over_a_newer_one_before_a_refusal_is_told_again(
+    story: Story, store: Store, clock: Clock, leases: dict[str, DeliveryLease], expired: bool
+) -> None:
+    """A target may take some entities and refuse the rest, and nobody knows which."""
+    story.prepare(leases["old"], OLD)
+    story.prepare(leases["new"], NEW)
+    store.settle(leases["new"], [NEW], [])
+    if expired:
+        clock.advance(LEASE)
+        story.claim()
+
+    store.give_up(leases["old"], "400", [OLD])
+
+    assert "new" in story.due()
+    assert story.prepare(story.claim(), NEW) == {"io"}
+
+
 @pytest.mark.parametrize("how", ["rejected", "given up"])
 def test_a_refused_change_brings_nothing_older_back(story: Story, store: Store, how: str) -> None:
     """What the first build told was accepted, and is newer than what it displaced."""
