@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE = 100
-"""Events read at once: at 1 MiB each, the largest there are, 100 MiB."""
+"""Events read at once, as far as they have no more than `PAGE_BYTES`."""
+
+PAGE_BYTES = 1 << 20
+"""Bytes of events read at once, besides one event: PostgreSQL's client holds them thrice."""
 
 NOT_BEGUN = to_us(datetime(9999, 12, 31, tzinfo=timezone.utc))
 """The start of an execution of which FlyteAdmin told who it is, and nobody an event.
@@ -224,11 +227,21 @@ class Intake:
 # -------------------------------------------------------------------- statements
 
 
-_PAGE = (
-    select(event)
+_NEXT = (
+    select(event.c.id, func.length(event.c.payload).label("size"))  # reads no payload
     .where(event.c.execution == bindparam("of"), event.c.id > bindparam("last"))
     .order_by(event.c.id)
     .limit(PAGE)
+    .subquery()
+)
+_BEFORE = select(
+    _NEXT.c.id, (func.sum(_NEXT.c.size).over(order_by=_NEXT.c.id) - _NEXT.c.size).label("bytes")
+).subquery()
+_PAGE = (
+    select(event)
+    .join(_BEFORE, _BEFORE.c.id == event.c.id)
+    .where(_BEFORE.c.bytes < PAGE_BYTES)
+    .order_by(event.c.id)
 )
 
 _KNOWN = select(event.c.hash).where(event.c.hash.in_(bindparam("hashes", expanding=True)))

@@ -13,6 +13,7 @@ import sqlalchemy
 from flytelineage.entities import ExecutionId
 from flytelineage.events import Event, body
 from flytelineage.store import Refused, Store
+from flytelineage.store.intake import PAGE, PAGE_BYTES
 from tests.store.conftest import (
     LEASE,
     T0,
@@ -41,6 +42,27 @@ def test_an_event_comes_out_as_it_went_in(store: Store) -> None:
     store.record([one])
 
     assert list(store.events(execution())) == [one]
+
+
+def test_large_events_are_read_a_few_at_a_time(store: Store) -> None:
+    """A hundred of the largest would fill a process's memory."""
+    small = [event(at=second) for second in range(PAGE)]
+    large = [event(at=second, payload=bytes([second]) * PAGE_BYTES) for second in range(3)]
+    for some in (small, large, [event()]):
+        store.record(some)
+    pages: list[int] = []
+
+    read = store._rooms.intake._page
+    with pytest.MonkeyPatch.context() as watched:
+        watched.setattr(
+            store._rooms.intake,
+            "_page",
+            lambda *of: (page := read(*of), pages.append(len(page)))[0],
+        )
+        found = list(store.events(execution()))
+
+    assert pages == [PAGE, 1, 1, 1, 1, 0]
+    assert len({one.hash for one in found}) == PAGE + 4
 
 
 def test_an_event_seen_twice_is_stored_once(store: Store) -> None:
