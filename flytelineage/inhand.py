@@ -18,6 +18,9 @@ LARGEST_RECEIVE = 10 * 1024 * 1024
 LOOKS_SECONDS = 0.5
 """How often somebody who waits for room looks whether it is still worth while."""
 
+WAITS_SECONDS = 10.0
+"""How long somebody waits for room: whoever takes much longer seems to be stuck."""
+
 
 class Batch:
     """What one receive brought.
@@ -63,11 +66,12 @@ class InHand:
         """A place for one more batch, until `leave`; waits until there is one.
 
         Returns:
-            `None` where it was not worth while to wait any longer.
+            `None` where it was not worth while to wait any longer, or took long.
         """
         with self._changed:
+            until = self._clock() + WAITS_SECONDS
             while not self._has_room():
-                if gives_up():
+                if gives_up() or self._clock() >= until:
                     return None
                 self._changed.wait(LOOKS_SECONDS)
             batch = Batch(self._clock())

@@ -10,12 +10,13 @@ the store does not answer, its disk is full, or the other loops are far behind.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from queue import Empty, Queue
+from queue import Empty, Full, Queue
 
 from flytelineage.errors import (
     ConfigError,
@@ -41,7 +42,7 @@ SILENT_SECONDS = 300.0
 """A source that fails for so long may not come back by itself."""
 
 MOST_TO_DELETE = 64
-"""Batches that are stored and not deleted; beyond it those who receive wait."""
+"""Batches that are stored and not deleted; beyond it those who receive delete, too."""
 
 DELETE_WAITS_SECONDS = 0.5
 """How long one who deletes waits for something to do."""
@@ -102,8 +103,8 @@ class Intake:
         self._reached = reached
         self._stored: Queue[Batch] = Queue(maxsize=MOST_TO_DELETE)
         self._record = Grouped(self._record_group)
-        self._store_failed = False
         self._paused: set[str] = set()
+        self._pausing = threading.Lock()
         self._source_says = ""
         self._source_failed_at = 0.0  # since when it fails; 0 while it does not
 
@@ -119,13 +120,21 @@ class Intake:
             self._in_hand.leave(batch)
             raise
         found = bool(batch.messages)
-        if self.deletes_later and found and not self._stopping():
-            self._stored.put(batch)
-        else:
+        if not (found and self._left_to_others(batch)):
             self._delete(batch)
         if self.far_behind:
             self._wait(SLOWED_SECONDS)
         return found
+
+    def _left_to_others(self, batch: Batch) -> bool:
+        """Leave the deletion to those who do nothing else, where they have not too much to do."""
+        if not self.deletes_later or self._stopping():
+            return False
+        try:
+            self._stored.put_nowait(batch)  # whoever waited here might wait for ever at a stop
+        except Full:
+            return False
+        return True
 
     def delete(self) -> bool:
         """Delete what was stored meanwhile; whether there was anything.
@@ -160,7 +169,7 @@ class Intake:
     def troubles(self) -> list[str]:
         """Why nothing is received, in words; empty while messages are received."""
         words = {"disk": "the disk is nearly full", "store": "the store does not answer"}
-        failing = [words[reason] for reason in sorted(self._paused)]
+        failing = [words[reason] for reason in words if reason in self._paused]
         if self._source_failed_at and time.monotonic() - self._source_failed_at > SILENT_SECONDS:
             failing.append(f"the source has not answered since: {self._source_says}")
         return failing
@@ -188,10 +197,9 @@ class Intake:
         """
         with self._paused_while_failing("disk"):
             self._store.check_room()
-        if self._store_failed:
+        if "store" in self._paused:
             with self._paused_while_failing("store"):
                 self._store.record([])
-            self._store_failed = False
 
     @contextmanager
     def _paused_while_failing(self, reason: str) -> Iterator[None]:
@@ -205,9 +213,10 @@ class Intake:
 
     def _pause(self, reason: str, paused: bool) -> None:
         """Show whether nothing is received for this reason."""
-        if paused != (reason in self._paused):
-            (self._paused.add if paused else self._paused.discard)(reason)
-            self._metrics.intake_paused.labels(reason).set(paused)
+        with self._pausing:  # one thread may see a failure while another sees its end
+            if paused != (reason in self._paused):
+                (self._paused.add if paused else self._paused.discard)(reason)
+                self._metrics.intake_paused.labels(reason).set(paused)
 
     def _receive(self) -> Sequence[Message]:
         try:
@@ -292,7 +301,6 @@ class Intake:
         try:
             new = self._store.record(events, refused)
         except StoreError:
-            self._store_failed = True
             self._metrics.store_errors.inc()
             self._pause("store", True)
             raise

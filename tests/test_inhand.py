@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from flytelineage.inhand import LARGEST_RECEIVE, InHand
+from flytelineage.inhand import LARGEST_RECEIVE, WAITS_SECONDS, InHand
 from flytelineage.sources import Message
 
 MB = 1024 * 1024
@@ -57,6 +57,21 @@ def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
     waiting.join(timeout=10)
 
     assert entered.is_set()
+
+
+def test_who_waits_for_room_comes_back_after_a_while() -> None:
+    """Else it would seem to be stuck, where there is room for one and many take turns."""
+    now = 0.0
+    in_hand = InHand(LARGEST_RECEIVE, clock=lambda: now)
+    assert in_hand.enter(gives_up=never) is not None
+
+    def look() -> bool:
+        nonlocal now
+        now += WAITS_SECONDS / 2
+        return now > 10 * WAITS_SECONDS
+
+    assert in_hand.enter(gives_up=look) is None
+    assert now <= 2 * WAITS_SECONDS
 
 
 def test_what_was_deleted_is_not_in_hand() -> None:
