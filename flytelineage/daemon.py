@@ -13,7 +13,6 @@ put together, run, watched and stopped.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
@@ -45,7 +44,7 @@ from flytelineage.store import Store
 from flytelineage.targets import Target
 from flytelineage.transforms import Transform
 from flytelineage.upkeep import Upkeep, unfit
-from flytelineage.workers import LAST_SECONDS, Fatal, Workers
+from flytelineage.workers import Fatal, Workers
 
 POLL_LIMIT_SECONDS = 30.0
 """How long the source may take over one receive, waiting for messages not counted."""
@@ -300,11 +299,6 @@ class Daemon(LoggingConfigurable):
         for number in range(self.pollers if self.source.parallel else 1):
             # Three times, since botocore tries three times.
             self._workers.add(f"intake-{number}", self._intake_or_end, limit=3 * limit)
-        if self.source.parallel:
-            self._intake.deletes_later = True
-            # Half as many: more would only wait for the interpreter.
-            for number in range(max(2, self.pollers // 2)):
-                self._workers.add(f"delete-{number}", self._intake.delete, rest_seconds=0)
         for number in range(self.builders):
             self._workers.add(f"build-{number}", self.build)
         if not self.emit and (held := self.store.hold_deliveries()):
@@ -316,9 +310,6 @@ class Daemon(LoggingConfigurable):
         self._workers.add("keep-hidden", self._keep_hidden, rest_seconds=KEEP_SECONDS)
         self._workers.add("upkeep", self.upkeep)
         left = self._workers.run(shutdown_timeout=self.shutdown_timeout)
-        rest = threading.Thread(target=self._intake.delete_rest, daemon=True)
-        rest.start()
-        rest.join(LAST_SECONDS)
         if left:
             self._intake.give_back()
         return left

@@ -50,7 +50,7 @@ READ_RESULTS = (
     "unavailable",
 )  # fmt: skip
 PAUSE_REASONS = ("store", "targets", "disk", "backlog")
-WORKERS = ("intake", "delete", "build", "deliver", "keep", "upkeep")
+WORKERS = ("intake", "build", "deliver", "keep", "upkeep")
 REMOVABLE = ("events", "lineage", "deliveries", "runs", "quarantine", "locations")
 
 CLOSED, HALF_OPEN, OPEN = 0, 1, 2
