@@ -1,7 +1,8 @@
 """What was received and is not deleted yet: bounded in bytes, and known to be given back.
 
-A receive may bring ten messages of 1 MiB. So each counts as that much from the moment it
-begins, and as what it brought once that is known.
+How much a receive brings is not known before: nothing, or ten messages of 1 MiB. So it is
+guessed from the ones before; at first the most is expected, and with each that brings less
+half of what was expected before.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ from collections.abc import Callable, Sequence
 
 from flytelineage.sources import Message
 
-LARGEST_RECEIVE = 10 * 1024 * 1024
-"""Bytes: ten messages, each as large as SQS carries."""
+TIMES = 4
+"""How often a body is in memory: in the answer, as text, decoded, and as a row."""
+
+LARGEST_RECEIVE = TIMES * 10 * 1024 * 1024
+"""Bytes for ten messages, each as large as SQS carries."""
+
+SMALLEST_RECEIVE = 1024 * 1024
+"""Bytes that are expected in any case."""
 
 LOOKS_SECONDS = 0.5
 """How often somebody who waits for room looks whether it is still worth while."""
@@ -27,12 +34,13 @@ class Batch:
 
     Attributes:
         messages: Those that are not deleted yet.
+        nbytes: What it takes in memory, or is expected to take.
         kept_at: When it was received or last hidden anew.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, nbytes: int, now: float) -> None:
         self.messages: Sequence[Message] = ()
-        self.nbytes = LARGEST_RECEIVE
+        self.nbytes = nbytes
         self.kept_at = now
 
 
@@ -49,10 +57,11 @@ class InHand:
         self._clock = clock
         self._changed = threading.Condition()
         self._batches: list[Batch] = []
+        self._expected = LARGEST_RECEIVE
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is not deleted yet."""
+        """Bytes of memory for what is not deleted yet."""
         with self._changed:
             return sum(batch.nbytes for batch in self._batches if batch.messages)
 
@@ -74,7 +83,7 @@ class InHand:
                 if gives_up() or self._clock() >= until:
                     return None
                 self._changed.wait(LOOKS_SECONDS)
-            batch = Batch(self._clock())
+            batch = Batch(self._expected, self._clock())
             self._batches.append(batch)
             return batch
 
@@ -88,7 +97,8 @@ class InHand:
         """Say what came."""
         with self._changed:
             batch.messages = messages
-            batch.nbytes = sum(len(message.body) for message in messages)
+            batch.nbytes = TIMES * sum(len(message.body) for message in messages)
+            self._expected = max(batch.nbytes, self._expected // 2, SMALLEST_RECEIVE)
             batch.kept_at = self._clock()
             self._changed.notify_all()
 
@@ -103,4 +113,4 @@ class InHand:
 
     def _has_room(self) -> bool:
         held = sum(batch.nbytes for batch in self._batches)
-        return not self._batches or held + LARGEST_RECEIVE <= self._max_bytes
+        return not self._batches or held + self._expected <= self._max_bytes

@@ -14,9 +14,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timezone
-from queue import Empty, Full, Queue
 
 from flytelineage.errors import (
     ConfigError,
@@ -40,12 +39,6 @@ SUSPECT_RECEIVES = 3
 
 SILENT_SECONDS = 300.0
 """A source that fails for so long may not come back by itself."""
-
-MOST_TO_DELETE = 64
-"""Batches that are stored and not deleted; beyond it those who receive delete, too."""
-
-DELETE_WAITS_SECONDS = 0.5
-"""How long one who deletes waits for something to do."""
 
 SLOWED_SECONDS = 10.0
 """Between two receives of a thread while the other loops are far behind."""
@@ -85,8 +78,6 @@ class Intake:
     ) -> None:
         self.far_behind = ""
         """Why messages are taken slowly; empty while they are not."""
-        self.deletes_later = False
-        """Whether others call `delete`, so that `run` need not do that, too."""
         self.worked = False
         """Whether the source ever answered."""
         self._source = source
@@ -101,7 +92,6 @@ class Intake:
         self._metrics = metrics
         self._log = log
         self._reached = reached
-        self._stored: Queue[Batch] = Queue(maxsize=MOST_TO_DELETE)
         self._record = Grouped(self._record_group)
         self._paused: set[str] = set()
         self._pausing = threading.Lock()
@@ -115,47 +105,15 @@ class Intake:
         if batch is None:
             return False
         try:
-            self._take_in(batch)
-        except BaseException:
+            messages = self._take_in(batch)
+        finally:
             self._in_hand.leave(batch)
-            raise
-        found = bool(batch.messages)
-        if not (found and self._left_to_others(batch)):
-            self._delete(batch)
         if self.far_behind:
             self._wait(SLOWED_SECONDS)
-        return found
+        return bool(messages)
 
-    def _left_to_others(self, batch: Batch) -> bool:
-        """Leave the deletion to those who do nothing else, where they have not too much to do."""
-        if not self.deletes_later or self._stopping():
-            return False
-        try:
-            self._stored.put_nowait(batch)  # whoever waited here might wait for ever at a stop
-        except Full:
-            return False
-        return True
-
-    def delete(self) -> bool:
-        """Delete what was stored meanwhile; whether there was anything.
-
-        So those who receive need not wait for that.
-        """
-        try:
-            batch = self._stored.get(timeout=DELETE_WAITS_SECONDS)
-        except Empty:
-            return False
-        self._delete(batch)
-        return True
-
-    def delete_rest(self) -> None:
-        """Delete what is stored and was left by those who deleted."""
-        with suppress(SourceError, ConfigError, Empty):  # what is not deleted comes again
-            while True:
-                self._delete(self._stored.get_nowait())
-
-    def _take_in(self, batch: Batch) -> None:
-        """Receive, and commit what came."""
+    def _take_in(self, batch: Batch) -> Sequence[Message]:
+        """The four steps; what one receive brought."""
         messages = self._receive()  # 1
         self._in_hand.hold(batch, messages)
         self._reached("received")
@@ -164,6 +122,10 @@ class Intake:
         self._record(arrived)  # 3
         self._note_lag(messages)
         self._reached("recorded")
+        if messages:
+            self._delete(messages)  # 4
+        self._reached("deleted")
+        return messages
 
     @property
     def troubles(self) -> list[str]:
@@ -320,18 +282,14 @@ class Intake:
                 lag = max(0.0, now - one.sent_at.timestamp())
                 self._metrics.queue_lag_seconds.observe(lag)
 
-    def _delete(self, batch: Batch) -> None:
+    def _delete(self, messages: Sequence[Message]) -> None:
         try:
-            if batch.messages:
-                self._source.delete(batch.messages)  # 4
+            self._source.delete(messages)
         except (SourceError, ConfigError):
             self._metrics.source_errors.labels("delete").inc()
             self._metrics.delete_failures.inc()
             raise
-        finally:
-            self._in_hand.leave(batch)
-        self._metrics.messages_deleted.inc(len(batch.messages))
-        self._reached("deleted")
+        self._metrics.messages_deleted.inc(len(messages))
 
     def _hide(self, messages: Sequence[Message], seconds: float) -> None:
         try:

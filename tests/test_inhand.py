@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from flytelineage.inhand import LARGEST_RECEIVE, WAITS_SECONDS, InHand
+from flytelineage.inhand import LARGEST_RECEIVE, TIMES, WAITS_SECONDS, InHand
 from flytelineage.sources import Message
 
 MB = 1024 * 1024
@@ -22,18 +22,45 @@ def always() -> bool:
     return True
 
 
-def test_a_receive_counts_as_the_most_that_it_can_bring() -> None:
-    """Until it has brought something: how much is not known before."""
+def bring(in_hand: InHand, *messages: Message) -> None:
+    """A receive that brings this, from beginning to end."""
+    batch = in_hand.enter(gives_up=never)
+    assert batch is not None
+    in_hand.hold(batch, messages)
+    in_hand.leave(batch)
+
+
+def test_at_first_a_receive_counts_as_the_most_that_it_can_bring() -> None:
     in_hand = InHand(2 * LARGEST_RECEIVE)
-    first, second = in_hand.enter(gives_up=never), in_hand.enter(gives_up=never)
+
+    first, second, third = (in_hand.enter(gives_up=always) for _ in range(3))
+
     assert first is not None
     assert second is not None
+    assert third is None
 
-    assert in_hand.enter(gives_up=always) is None
-    in_hand.hold(first, [message()])
-    assert in_hand.enter(gives_up=always) is None  # for its ten bytes there is no room
-    in_hand.leave(first)
-    assert in_hand.enter(gives_up=always) is not None
+
+def test_after_small_ones_many_receive_at_once() -> None:
+    """Nearly all are small: nobody should have to wait for room."""
+    in_hand = InHand(2 * LARGEST_RECEIVE)
+    for _ in range(6):
+        bring(in_hand, message())
+
+    entered = [in_hand.enter(gives_up=always) for _ in range(32)]
+
+    assert None not in entered
+
+
+def test_after_a_large_one_few_receive_at_once() -> None:
+    """The next ones may be as large."""
+    in_hand = InHand(2 * LARGEST_RECEIVE)
+    for _ in range(6):
+        bring(in_hand, message())
+    bring(in_hand, message(10 * MB))
+
+    entered = [in_hand.enter(gives_up=always) for _ in range(3)]
+
+    assert [one is not None for one in entered] == [True, True, False]
 
 
 def test_one_receive_is_always_possible() -> None:
@@ -46,7 +73,7 @@ def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
     entered = threading.Event()
     batch = in_hand.enter(gives_up=never)
     assert batch is not None
-    in_hand.hold(batch, [message(MB)])
+    in_hand.hold(batch, [message(10 * MB)])
 
     waiting = threading.Thread(
         target=lambda: in_hand.enter(gives_up=never) and entered.set()  # type: ignore[func-returns-value]
@@ -80,7 +107,7 @@ def test_what_was_deleted_is_not_in_hand() -> None:
     assert batch is not None
 
     in_hand.hold(batch, [message(), message()])
-    assert in_hand.nbytes == 20
+    assert in_hand.nbytes == TIMES * 20
     assert len(in_hand.messages) == 2
 
     in_hand.leave(batch)

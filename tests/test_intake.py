@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from flytelineage import intake as module
 from flytelineage.errors import SourceError, StoreError
 from flytelineage.inhand import InHand
-from flytelineage.intake import MOST_TO_DELETE, Intake
+from flytelineage.intake import Intake
 from flytelineage.metrics import Metrics
 from flytelineage.report import Report
 from flytelineage.scope import Scope
@@ -286,73 +286,6 @@ def test_what_will_not_be_stored_is_given_back(
     loop.give_back()
 
     assert source.hidden == [(2, 0)]
-
-
-def test_what_is_stored_is_deleted_by_others_meanwhile(store: Store) -> None:
-    """Who receives does not wait for that; and until then it is in hand."""
-    source = MemorySource([body()])
-    loop = Loop(source, store)
-    loop.deletes_later = True
-
-    assert loop.run()
-    assert len(source.in_flight) == 1
-    assert len(loop.in_hand.messages) == 1
-
-    assert loop.delete()
-    assert source.in_flight == {}
-    assert loop.in_hand.messages == []
-    assert loop.value("messages_deleted_total") == 1
-
-
-def test_who_receives_deletes_where_the_others_have_too_much_to_do(store: Store) -> None:
-    """Waiting for them could take for ever: a stop ends them first."""
-    source = MemorySource([str(number) for number in range(10 * (MOST_TO_DELETE + 2))])
-    loop = Loop(source, store)
-    loop.deletes_later = True
-
-    for _ in range(MOST_TO_DELETE + 2):
-        loop.run()
-
-    assert len(source.in_flight) == 10 * MOST_TO_DELETE
-
-
-def test_a_store_that_is_back_is_no_trouble_whoever_sees_it_first(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One thread sees the failure, and another in between that all is well."""
-    source = MemorySource([body("a")])
-    loop = Loop(source, store)
-    mend = refuse(store, monkeypatch, "record")
-
-    def be_quick() -> None:
-        mend()
-        loop._require_store()
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop.metrics.store_errors, "inc", be_quick)
-        with pytest.raises(StoreError):
-            loop.run()
-    source.send([body("b")])
-    assert loop.run()
-
-    assert loop.troubles == []
-    assert loop.value("intake_paused", reason="store") == 0
-
-
-def test_a_stop_leaves_nothing_that_is_stored_and_not_deleted(store: Store) -> None:
-    """It would come again: harmless, and needless."""
-    stopped = False
-    source = MemorySource([body(), *["x"] * 10])
-    loop = Loop(source, store, stopping=lambda: stopped)
-    loop.deletes_later = True
-
-    loop.run()
-    stopped = True
-    loop.run()
-    assert len(source.in_flight) == 10
-    loop.delete_rest()
-
-    assert source.exhausted
 
 
 def test_a_delete_that_fails_is_counted_and_comes_again(
