@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,13 +23,14 @@ from flytelineage.entities import Lineage, PipelineId
 from flytelineage.errors import AdminUnavailable, RefusedByStoreError, StoreError
 from flytelineage.facts import Facts
 from flytelineage.fold import fold
+from flytelineage.leases import Leases
 from flytelineage.metrics import Metrics
 from flytelineage.objects import ObjectReader
 from flytelineage.objects.reads import Reading
 from flytelineage.pace import REPLAY_TRIES, Pace
 from flytelineage.report import Report
 from flytelineage.scope import Scope
-from flytelineage.store import BuildLease, Built, Store
+from flytelineage.store import FLYTEADMIN, BuildLease, Built, Store
 from flytelineage.structure import missing_events, outcome
 from flytelineage.targets import Target
 
@@ -115,20 +115,31 @@ class Build:
         self._metrics = metrics
         self._log = log
         self._reached = reached
-        self._unreleased: deque[BuildLease] = deque()
+        self._leases = Leases[BuildLease](
+            limits.lease_seconds,
+            keep=lambda lease: store.keep_build(lease, lease_seconds=limits.lease_seconds),
+            release=lambda lease: store.postpone_build(lease, 0, counted=False),
+        )
 
     def run(self) -> bool:
         """Build one execution that is due; whether there was one."""
-        self._let_go()
+        self._leases.let_go()
         leases = self._store.claim_build(1, lease_seconds=self._limits.lease_seconds)  # 5
         for lease in leases:
             self._reached("claimed build")
-            try:
+            with self._leases.holding(lease):
                 self._build_or_postpone(lease)
-            except StoreError:
-                self._unreleased.append(lease)
-                raise
         return bool(leases)
+
+    def keep_leases(self) -> None:
+        """Hold what is being built for longer, where that takes long."""
+        self._leases.keep()
+
+    def give_back(self) -> None:
+        """Let others begin at once with what will not be built here any more."""
+        self._leases.let_go()
+        for lease in self._leases.in_hand:
+            self._store.postpone_build(lease, 0, counted=False)
 
     def _build_or_postpone(self, lease: BuildLease) -> None:
         """Build, or decide by the class of the error when to try again."""
@@ -143,22 +154,9 @@ class Build:
             self._postpone(lease, "object_store", f"an object store does not answer: {exc}")
         except Exception:
             self._log.exception("Building %s failed", lease.execution, extra=_extra(lease))
-            self._postpone(lease, "failed", "it failed; see the traceback above")
+            self._postpone(lease, "failed", "building it failed; the log has the traceback")
         finally:
             self._count(reads)
-
-    def _let_go(self) -> None:
-        """Give leases back that could not be while the store did not answer.
-
-        Else their executions would wait until they end, and seem to end processes.
-        """
-        while self._unreleased:
-            lease = self._unreleased.popleft()
-            try:
-                self._store.postpone_build(lease, 0, counted=False)
-            except StoreError:
-                self._unreleased.append(lease)
-                raise
 
     def _build(self, lease: BuildLease, reads: Reading) -> None:
         if self._may_be_lethal(lease):
@@ -277,7 +275,7 @@ class Build:
             return True
         if not self._pace.patient:
             return False
-        waits_for, silent = f"FlyteAdmin: {why}", lease.terminal_at is None
+        waits_for, silent = f"{FLYTEADMIN}: {why}", lease.terminal_at is None
         if silent:
             seconds, waits = self._pace.pause(lease.attempts), lease.attempts <= SILENT_TRIES
         else:
@@ -321,7 +319,7 @@ class Build:
             extra=_extra(lease, "postpone"),
         )
         self._metrics.builds_postponed.labels(kind).inc()
-        self._store.postpone_build(lease, seconds, counted=True)
+        self._store.postpone_build(lease, seconds, counted=True, waits_for=why)
 
     def _retry_in(self, lineage: Lineage, facts: Facts, consulted: Consulted) -> float | None:
         """When to look again for what could not be read: ever more seldom, then never."""

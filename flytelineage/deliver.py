@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,10 +25,11 @@ from flytelineage.errors import (
     TargetUnavailable,
     TransientTargetError,
 )
+from flytelineage.leases import Leases
 from flytelineage.metrics import CLOSED, HALF_OPEN, OPEN, Metrics
 from flytelineage.pace import REPLAY_TRIES, Pace
 from flytelineage.report import Report
-from flytelineage.store import Claim, DeliveryLease, Store
+from flytelineage.store import Claim, DeliveryLease, Store, refusals
 from flytelineage.targets import EdgeKeeper, Rejection, Target
 from flytelineage.telling import Tell, as_claimed, claims_of, seen_edges, stay, widened, with_copies
 from flytelineage.transforms import Transform
@@ -46,7 +46,15 @@ MAX_LOST = 3
 LOST_SECONDS = 3600.0
 """How long such a delivery is left alone."""
 
+SHOWN = 5
+"""How many refusals of one delivery have a line of their own in the log."""
+
 STORE_AWAY = "the store did not answer when it was to be settled"
+
+STOPPED = "the process stopped before the target had answered"
+
+LEFT_SECONDS = 60.0
+"""After such a stop: what was sent may be on its way, and must not come after what is newer."""
 
 _STATES = {"closed": CLOSED, "half open": HALF_OPEN, "open": OPEN}
 
@@ -100,12 +108,16 @@ class Deliver:
         self._metrics = metrics
         self._log = log
         self._reached = reached
-        self._unreleased: deque[DeliveryLease] = deque()
+        self._leases = Leases[DeliveryLease](
+            limits.lease_seconds,
+            keep=lambda lease: store.keep_delivery(lease, lease_seconds=limits.lease_seconds),
+            release=lambda lease: store.settle_later(lease, 0.0, STORE_AWAY, counted=False),
+        )
         self._proven = False  # whether it worked since this process began
 
     def run(self) -> bool:
         """Deliver one execution, if the target may be tried; whether there was one."""
-        self._let_go()
+        self._leases.let_go()
         if not self.breaker.enter():
             return False
         self._show_breaker()
@@ -122,25 +134,20 @@ class Deliver:
                 self.breaker.left()
         for lease in leases:
             self._reached("claimed delivery")
-            try:
+            with self._leases.holding(lease):
                 self._guarded(lease)
-            except StoreError:
-                self._unreleased.append(lease)
-                raise
         return bool(leases)
 
-    def _let_go(self) -> None:
-        """Give leases back that could not be while the store did not answer.
+    def keep_leases(self) -> None:
+        """Hold what is being told for longer, where that takes long."""
+        self._leases.keep()
 
-        Else their deliveries would wait until they end, and seem to end processes.
-        """
-        while self._unreleased:
-            lease = self._unreleased.popleft()
-            try:
-                self._store.settle_later(lease, 0.0, STORE_AWAY, counted=False)
-            except StoreError:
-                self._unreleased.append(lease)
-                raise
+    def give_back(self) -> None:
+        """Let others tell soon what will not be settled here any more."""
+        self._leases.let_go()
+        seconds = min(LEFT_SECONDS, self._limits.lease_seconds)
+        for lease in self._leases.in_hand:
+            self._store.settle_later(lease, seconds, STOPPED, counted=False)
 
     def _guarded(self, lease: DeliveryLease) -> None:
         """Deliver, and tell the breaker how it went, whatever happens."""
@@ -270,7 +277,9 @@ class Deliver:
         began: float,
     ) -> None:
         self._reached("emitted")
-        settled = self._store.settle(lease, [*tell.values()], rejections, copies=named)
+        settled = self._store.settle(
+            lease, [*tell.values()], rejections, copies=named, dropped=lineage is None
+        )
         self._reached("settled")
         if settled:
             self._note_settled(lease, lineage, rejections, time.monotonic() - began)
@@ -354,7 +363,7 @@ class Deliver:
             lease.execution,
             lease.target,
             seconds,
-            exc,
+            _reason(exc),
             exc_info=None if known else exc,
             extra=_extra(lease, "retry"),
         )
@@ -369,7 +378,7 @@ class Deliver:
             "Gave up %s for %s: %s",
             lease.execution,
             lease.target,
-            exc,
+            _reason(exc),
             exc_info=None if known else exc,
             extra=_extra(lease, "give up"),
         )
@@ -403,15 +412,7 @@ class Deliver:
         if lease.first and lease.terminal_at is not None:
             waited = (lease.claimed_at - lease.terminal_at).total_seconds() + seconds
             self._metrics.settle_seconds.labels(self._name).observe(waited)
-        for rejection in rejections:
-            self._metrics.entities_rejected.labels(self._name).inc()
-            self._log.warning(
-                "%s refused %s: %s",
-                lease.target,
-                rejection.entity,
-                rejection.reason,
-                extra=_extra(lease, "reject"),
-            )
+        self._note_refused(lease, rejections)
         self._log.info(
             "Delivered %s to %s: %d entities in %.2f s",
             lease.execution,
@@ -420,6 +421,27 @@ class Deliver:
             seconds,
             extra=_extra(lease, "deliver") | {"seconds": round(seconds, 3)},
         )
+
+    def _note_refused(self, lease: DeliveryLease, rejections: Sequence[Rejection]) -> None:
+        self._metrics.entities_rejected.labels(self._name).inc(len(rejections))
+        refused = refusals([one.model_dump() for one in rejections])
+        for line in refused[:SHOWN]:
+            self._log.warning(
+                "%s refused of %s: %s",
+                lease.target,
+                lease.execution,
+                line,
+                extra=_extra(lease, "reject"),
+            )
+        if (left := len(refused) - SHOWN) > 0:
+            self._log.warning(
+                "%s refused %d more of %s: `flytelineage status %s` tells",
+                lease.target,
+                left,
+                lease.execution,
+                lease.execution,
+                extra=_extra(lease, "reject"),
+            )
 
 
 def _extra(lease: DeliveryLease, action: str) -> dict[str, object]:

@@ -19,6 +19,8 @@ from flytelineage.entities import Copy, DatasetId, ExecutionId, PipelineId
 from flytelineage.errors import StoreError
 from flytelineage.options import Secret
 from flytelineage.store.values import (
+    FLYTEADMIN,
+    PIPELINE_KEY,
     Awaited,
     Backfill,
     BuildLease,
@@ -38,6 +40,7 @@ from flytelineage.store.values import (
     Standing,
     Told,
     Unsettled,
+    refusals,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from flytelineage.targets import Rejection
 
 __all__ = [
+    "FLYTEADMIN",
+    "PIPELINE_KEY",
     "Awaited",
     "Backfill",
     "BuildLease",
@@ -67,6 +72,7 @@ __all__ = [
     "Store",
     "Told",
     "Unsettled",
+    "refusals",
 ]
 
 
@@ -534,18 +540,24 @@ class Store(LoggingConfigurable):
         rejections: Sequence[Rejection],
         *,
         copies: Mapping[DatasetId, Copy] | None = None,
+        dropped: bool = False,
     ) -> bool:
         """Settle a delivery that the target took; `told` is what `prepare` let through.
 
         Whoever holds an entity that was told over tells it again. What was rejected is
         taken back. If a newer build came meanwhile, the delivery stays due. If the target
         made datasets known under names that are new, all other targets are due.
+        `dropped` says that the operator's rules left nothing to tell, which people ask for.
 
         Returns:
             False when the lease no longer holds: then nothing changed, except that the
             holders of all that was told tell it again, and this delivery its runs.
         """
-        return self._rooms.watermark.settle(lease, told, rejections, copies or {})
+        return self._rooms.watermark.settle(lease, told, rejections, copies or {}, dropped=dropped)
+
+    def keep_delivery(self, lease: DeliveryLease, *, lease_seconds: float) -> bool:
+        """Hold a delivery for so many seconds from now; False when somebody else has it."""
+        return self._rooms.deliveries.keep(lease, lease_seconds=lease_seconds)
 
     def settle_later(
         self, lease: DeliveryLease, seconds: float, error: str, *, counted: bool = True
@@ -595,7 +607,7 @@ class Store(LoggingConfigurable):
             and `until`.
             `quarantine`: bodies by reason.
             `errors`, the newest first: `execution`, `target`, `state`, `attempts`,
-            `error`, `rejections`, `at`.
+            `error`, `rejections`, the same in words: `refused`, `at`.
             `problems`, the newest first: `execution` and its `reasons`.
             `definitions`: how many versions of workflows and launch plans are kept.
             `backfills` that are not finished: `project`, `domain`, `since`, `until`,
