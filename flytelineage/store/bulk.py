@@ -59,13 +59,14 @@ def update_many(connection: Connection, table: Table, rows: Sequence[Row]) -> No
         connection.execute(update(table).where(*_same(table, given)).values(values), some)
 
 
-def delete_many(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Delete the rows of these primary keys; what is not there is no matter."""
+def delete_many(connection: Connection, table: Table, rows: Sequence[Row], *which: Any) -> int:
+    """Delete the rows of these primary keys, if they are there and so; how many it were."""
     if not rows:
-        return
+        return 0
     given, parameters = _given(connection, table, rows)
-    for some in parameters:
-        connection.execute(delete(table).where(*_same(table, given)), some)
+    statement = delete(table).where(*_same(table, given), *which)
+    counted = statement.execution_options(preserve_rowcount=True)
+    return sum(connection.execute(counted, some).rowcount for some in parameters)
 
 
 def _given(

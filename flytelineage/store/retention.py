@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 
 from flytelineage.errors import StoreError
+from flytelineage.store.bulk import delete_many
 from flytelineage.store.database import Database, seconds
 from flytelineage.store.intake import NOT_BEGUN
 from flytelineage.store.keys import execution_id
@@ -224,7 +225,7 @@ class Retention:
         rows = self._database.read(lambda connection: connection.execute(query).all())
 
         def remove(connection: Connection) -> int:
-            these = tuple_(*key).in_([tuple(row) for row in rows])
+            these = _these(rows)
             _lock_deliveries(connection, these)
             return connection.execute(delete(delivery).where(these, *old)).rowcount
 
@@ -281,8 +282,7 @@ class Retention:
         rows = self._database.read(lambda connection: connection.execute(query).all())
 
         def remove(connection: Connection) -> int:
-            these = tuple_(*key).in_([tuple(row) for row in rows])
-            return connection.execute(delete(table).where(these, at < before)).rowcount
+            return delete_many(connection, table, [row._asdict() for row in rows], at < before)
 
         return self._removed(what, rows, remove)
 
@@ -388,6 +388,14 @@ def _old_deliveries(keep: Keep, now: int) -> ColumnElement[bool]:
     return and_(or_(false(), *old), func.coalesce(delivery.c.lease_until, 0) <= now)
 
 
+def _these(rows: Sequence[Any]) -> ColumnElement[bool]:
+    """Deliveries by key; of a list of pairs alone SQLite would look at all there are."""
+    keys = [(row.execution, row.target) for row in rows]
+    executions = sorted({execution for execution, _ in keys})
+    pairs = tuple_(delivery.c.execution, delivery.c.target).in_(keys)
+    return and_(delivery.c.execution.in_(executions), pairs)
+
+
 def _take(
     connection: Connection,
     found: Sequence[Any],
@@ -399,14 +407,14 @@ def _take(
     key = (delivery.c.execution, delivery.c.target)
     rows = connection.execute(
         select(delivery)
-        .where(tuple_(*key).in_([tuple(row) for row in found]), which)
+        .where(_these(found), which)
         .order_by(*key)
         .with_for_update(skip_locked=True)
     ).all()
     if rows:
         connection.execute(
             update(delivery)
-            .where(tuple_(*key).in_([(row.execution, row.target) for row in rows]))
+            .where(_these(rows))
             .values(
                 lease_token=token,
                 lease_until=now + seconds(LEASE_SECONDS),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import delete, func, select, update
 
 from flytelineage.entities import DatasetId
 from flytelineage.errors import StoreError
-from flytelineage.store import Cleaned, DeliveryLease, Refused, Store, retention
+from flytelineage.store import Cleaned, DeliveryLease, Refused, SeenEdges, Store, retention
 from flytelineage.store import schema as tables
 from flytelineage.store.watermark import Watermark
 from tests.store.conftest import (
@@ -422,6 +423,40 @@ class TestPasses:
         assert sum(one.removed.get("events", 0) for one in found) == 6
         assert sum(one.removed.get("lineage", 0) for one in found) == 6
         assert rows(story.store, tables.event) == 0
+
+    @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+    def test_large_stores(self, story: Story, clock: Clock) -> None:
+        """What goes is found by its key: looking through a table at each step takes for ever."""
+        told(story, "a", claim())
+        told(story, "b", claim(1, "B"))
+        edges = SeenEdges("task:t", "v1", clock.now, {"x": "{}"})
+        story.build("c")
+        story.store.widen(story.claim(), [edges], window_seconds=60)
+        clock.advance(400 * DAY)
+        changes: list[tuple[str, Any]] = []
+        database = story.store._rooms.database
+
+        def note(_c: Any, _u: Any, text: str, given: Any, _x: Any, many: bool) -> None:
+            if text.startswith(("DELETE", "UPDATE")):
+                changes.append((text, given[0] if many else given))
+
+        sqlalchemy.event.listen(database.engine, "before_cursor_execute", note)
+        passed(story.store)
+        sqlalchemy.event.remove(database.engine, "before_cursor_execute", note)
+
+        plans = {
+            row.detail
+            for text, given in changes
+            for row in database.read(
+                lambda c, text=text, given=given: c.exec_driver_sql(
+                    f"EXPLAIN QUERY PLAN {text}", given
+                ).all()
+            )
+        }
+        assert {text.split()[2] for text, _ in changes if text.startswith("DELETE")} >= {
+            "delivery", "event", "lineage", "seen_edge",
+        }  # fmt: skip
+        assert not [plan for plan in plans if plan.startswith("SCAN") and "CONSTANT" not in plan]
 
     def test_dry_run(self, story: Story, clock: Clock) -> None:
         """What would go is counted, and nothing goes."""
