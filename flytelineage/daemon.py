@@ -13,6 +13,7 @@ put together, run, watched and stopped.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
@@ -30,7 +31,7 @@ from flytelineage.collect import Collector
 from flytelineage.consultant import Admin, Consultant
 from flytelineage.deliver import Deliver, DeliverLimits
 from flytelineage.describer import Describer
-from flytelineage.errors import ConfigError
+from flytelineage.errors import ConfigError, StoreError
 from flytelineage.health import Health
 from flytelineage.inhand import InHand
 from flytelineage.intake import Intake
@@ -44,7 +45,7 @@ from flytelineage.store import Store
 from flytelineage.targets import Target
 from flytelineage.transforms import Transform
 from flytelineage.upkeep import Upkeep, unfit
-from flytelineage.workers import Fatal, Workers
+from flytelineage.workers import LAST_SECONDS, Fatal, Workers
 
 POLL_LIMIT_SECONDS = 30.0
 """How long the source may take over one receive, waiting for messages not counted."""
@@ -86,9 +87,9 @@ class Daemon(LoggingConfigurable):
         96,
         min=1,
         help="""
-        Megabytes of messages that may be received and not stored yet. A receive counts as
-        ten of them, the most that it can bring, until it has ended: with the default nine
-        go on at once. Lower it where memory is short.
+        Megabytes of memory for messages that are received and not stored yet. A message
+        counts as four times its size, and a receive as the largest of late until it has
+        ended; after large ones few go on at once. Lower it where memory is short.
 
         Example: c.Daemon.max_in_hand_mb = 32
         """,
@@ -309,9 +310,10 @@ class Daemon(LoggingConfigurable):
                 self._workers.add(f"deliver-{name}-{number}", partial(self.deliver, name))
         self._workers.add("keep-hidden", self._keep_hidden, rest_seconds=KEEP_SECONDS)
         self._workers.add("upkeep", self.upkeep)
+        rest = min(KEEP_SECONDS, self.lease_seconds / 4)
+        self._workers.add("keep-leases", self._keep_leases, rest_seconds=rest)
         left = self._workers.run(shutdown_timeout=self.shutdown_timeout)
-        if left:
-            self._intake.give_back()
+        self._clear_up()
         return left
 
     def stop(self) -> None:
@@ -350,6 +352,30 @@ class Daemon(LoggingConfigurable):
         self._intake.keep_hidden()
         return False
 
+    def _keep_leases(self) -> bool:
+        for loop in self._with_leases:
+            loop.keep_leases()
+        return False
+
+    def _clear_up(self) -> None:
+        """Give back what was left, in the time that a stop still has; what hangs is left, too."""
+        until = time.monotonic() + min(LAST_SECONDS, self.shutdown_timeout / 2)
+        clearing = [
+            threading.Thread(target=one, name="clearing", daemon=True)
+            for one in (self._intake.give_back, self._give_leases_back)
+        ]
+        for thread in clearing:
+            thread.start()
+        for thread in clearing:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _give_leases_back(self) -> None:
+        for loop in self._with_leases:
+            try:
+                loop.give_back()
+            except StoreError as exc:  # then they end by themselves
+                self.log.debug("Leases were not given back: %s", exc)
+
     # --------------------------------------------------------------------- watching
 
     def health(self) -> Health:
@@ -370,6 +396,10 @@ class Daemon(LoggingConfigurable):
         self.metrics.worker_restarts.labels(name.partition("-")[0]).inc()
 
     # --------------------------------------------------------------------- assembly
+
+    @property
+    def _with_leases(self) -> Sequence[Build | Deliver]:
+        return [self._build, *self._deliver.values()]
 
     @property
     def _poll_seconds(self) -> float:

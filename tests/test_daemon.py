@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import threading
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -524,6 +526,62 @@ def test_the_daemon_goes_on_when_the_source_fails_for_a_while(daemon, stream, st
 
     assert len(target.emitted) == 1
     assert source.exhausted
+
+
+class HungSource(MemorySource):
+    """Gives messages, and then answers nobody any more."""
+
+    def __init__(self, bodies, let_go):
+        super().__init__(bodies)
+        self.let_go = let_go
+
+    def receive(self):
+        return super().receive() or self.let_go.wait(timeout=30) or []
+
+    def delete(self, messages):
+        if not self.visible:
+            self.let_go.wait(timeout=30)
+
+    def hide(self, messages, seconds):
+        self.let_go.wait(timeout=30)
+
+
+class HungTarget(MemoryTarget):
+    """Answers nobody, and has the daemon stopped."""
+
+    def __init__(self, let_go):
+        super().__init__()
+        self.let_go = let_go
+
+    def emit_lineage(self, lineage):
+        self.stop()
+        self.let_go.wait(timeout=30)
+        return []
+
+
+def test_a_stop_waits_no_longer_than_it_may_for_whatever_hangs(daemon, stream, store):
+    """And what is left of a delivery does not look like the end of a process."""
+    let_go = threading.Event()
+    target = HungTarget(let_go)
+    running = daemon(
+        HungSource(stream().bodies(), let_go),
+        targets={"memory": target},
+        pollers=1,
+        shutdown_timeout=1,
+    )
+    target.stop = running.stop
+    store.clock = None
+    store.min_settle = 0
+
+    began = time.monotonic()
+    left = running.run()
+    seconds = time.monotonic() - began
+    counts = store.status()["deliveries"]["memory"]
+    let_go.set()
+
+    assert "deliver-memory-0" in left
+    assert seconds < 5
+    assert (counts["telling"], counts["later"]) == (0, 1)
 
 
 def test_a_lineage_that_cannot_be_stored_delays_no_other(daemon, stream, clock, store, monkeypatch):

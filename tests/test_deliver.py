@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flytelineage.breaker import FAILURES, Breaker
-from flytelineage.deliver import MAX_LOST, Deliver, DeliverLimits
+from flytelineage.deliver import LEFT_SECONDS, MAX_LOST, Deliver, DeliverLimits
 from flytelineage.entities import Lineage, Run
 from flytelineage.errors import (
     PermanentTargetError,
@@ -216,6 +216,66 @@ def test_what_may_end_the_process_is_left_alone(store: Store, clock: Clock) -> N
     clock.advance(3601)
     assert scene.loop.run()
     assert len(scene.target.emitted) == 2
+
+
+class Slow(MemoryTarget):
+    """Takes longer than a lease holds; meanwhile another replica looks for work."""
+
+    clock: Clock
+    scene: Scene
+    other: Deliver
+
+    def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
+        for _ in range(4):
+            self.clock.advance(LEASE / 3)
+            self.scene.loop.keep_leases()
+        self.other.run()
+        return list(super().emit_lineage(lineage))
+
+
+def test_a_target_that_takes_longer_than_a_lease_is_told_once(store: Store, clock: Clock) -> None:
+    """Two replicas would take it from each other again and again, and never come to an end."""
+    target = Slow()
+    scene = Scene(store, clock, target)
+    target.clock, target.scene = clock, scene
+    target.other = Scene(store, clock, MemoryTarget()).loop
+    scene.loop._leases._clock = lambda: clock().timestamp()
+    scene.build("a")
+
+    assert scene.loop.run()
+
+    assert scene.value("leases_lost_total", kind="delivery") == 0
+    assert len(target.emitted) == 1
+    assert not target.other.run()
+
+
+class Stopped(MemoryTarget):
+    """The process is stopped while it is told."""
+
+    loop: Deliver
+
+    def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
+        self.loop.give_back()
+        raise SystemExit
+
+
+def test_what_stops_leave_behind_does_not_look_like_the_end_of_a_process(
+    store: Store, clock: Clock
+) -> None:
+    """A target that is slow during a rolling upgrade would be left alone for an hour."""
+    target = Stopped()
+    scene = Scene(store, clock, target)
+    target.loop = scene.loop
+    scene.build("a")
+
+    for _ in range(MAX_LOST + 1):
+        with pytest.raises(SystemExit):
+            scene.loop.run()
+        clock.advance(LEFT_SECONDS)
+    (lease,) = store.claim_delivery(GLUE, 1, lease_seconds=LEASE, in_order=False)
+
+    assert lease.lost == 0
+    assert lease.attempts == 1
 
 
 class Meeting(MemoryTarget):

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "breaker": set(),
     "pace": set(),
     "inhand": {"sources"},
+    "leases": {"errors"},
     "report": {"entities", "metrics"},
     # The pure middle: each knows only what comes before it.
     "events": {"entities", "errors"},

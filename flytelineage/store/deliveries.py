@@ -65,6 +65,20 @@ class Deliveries:
         """Hold what is due and was not asked for."""
         return self._database.write(lambda connection: connection.execute(_HOLD).rowcount)
 
+    def keep(self, lease: DeliveryLease, *, lease_seconds: float) -> bool:
+        """Hold a lease for longer, if it still holds."""
+
+        def prolong(connection: Connection) -> bool:
+            until = self._database.now(connection) + seconds(lease_seconds)
+            own = update(delivery).where(
+                delivery.c.execution == execution_key(lease.execution),
+                delivery.c.target == lease.target,
+                delivery.c.lease_token == lease.token,
+            )
+            return connection.execute(own.values(lease_until=until)).rowcount > 0
+
+        return self._database.write(prolong)
+
     def settle_later(
         self, lease: DeliveryLease, wait_seconds: float, error: str, *, counted: bool
     ) -> bool:
