@@ -108,6 +108,16 @@ class TestInTheStore:
             ),
             ({"awaits": ("s3://b/x",)}, "Nobody has registered yet what it read: s3://b/x"),
             (
+                {"awaits": ("pipeline:shop.production.etl",)},
+                "The name of its pipeline, shop.production.etl, is a guess: targets hear of it once "
+                "an execution of that pipeline has succeeded.",
+            ),
+            ({"due_at": AFTER}, f"It will be built again at {moment(AFTER)}."),
+            (
+                {"due_at": AFTER, "waits_for": "an object store does not answer"},
+                "It was put off: an object store does not answer.",
+            ),
+            (
                 {"archived_at": BEFORE},
                 f"Its events were removed on {moment(BEFORE)}: it is built no more.",
             ),
@@ -158,7 +168,19 @@ class TestAtTheTargets:
             (
                 "delivered",
                 {"settled_at": BEFORE, "rejections": ("task:t: too long",)},
-                "The target refused task:t: too long",
+                f"It was delivered on {moment(BEFORE)}, in part. The target refused task:t: too "
+                "long Once that is repaired, `flytelineage retry --target=datahub "
+                "--execution=shop/production/a1 --state=delivered` tells it again.",
+            ),
+            (
+                "delivered",
+                {"settled_at": BEFORE, "rejections": tuple(f"task:{n}: no" for n in range(9))},
+                "The target refused task:4: no And it refused 4 things more: --json lists all.",
+            ),
+            (
+                "delivered",
+                {"settled_at": BEFORE, "dropped": True},
+                f"One of FlyteLineage.transforms dropped it on {moment(BEFORE)}.",
             ),
             (
                 "held",

@@ -22,7 +22,7 @@ _SHOWN = 10
 """How many failures and problems are listed as text; `--json` has more."""
 
 _REASONS = 3
-"""How many reasons are shown of each problem."""
+"""How many reasons are shown of each problem, and refusals of each delivery."""
 
 _EXECUTIONS = {
     "collecting": "running, or waiting for their last events",
@@ -191,13 +191,14 @@ def _listed(items: Sequence[Mapping[str, Any]], lines: Any) -> list[str]:
 
 
 def _error(error: Mapping[str, Any]) -> Iterator[str]:
-    state = error["state"].replace("_", " ")
-    yield f"{error['execution']} at {error['target']}: {state}, tried {error['attempts']} times"
+    state, tries, refused = error["state"].replace("_", " "), error["attempts"], error["refused"]
+    tried = f", tried {tries} time{'s' if tries > 1 else ''}" if tries else ""
+    yield f"{error['execution']} at {error['target']}: {state}{tried}"
     if error["error"]:
         yield f"  {error['error']}"
-    for rejection in error["rejections"]:
-        aspect = f" ({rejection['aspect']})" if rejection.get("aspect") else ""
-        yield f"  {rejection['entity']}{aspect}: {rejection['reason']}"
+    yield from (f"  refused {one}" for one in refused[:_REASONS])
+    if len(refused) > _REASONS:
+        yield f"  and {len(refused) - _REASONS} more"
 
 
 def _problem(problem: Mapping[str, Any]) -> Iterator[str]:

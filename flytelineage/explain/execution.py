@@ -17,6 +17,7 @@ from flytelineage.explain.page import (
     labelled,
     moment,
     number,
+    put_off,
     rendered,
     some,
 )
@@ -126,7 +127,7 @@ def _told(case: Case) -> Iterator[Line]:
 def _built(case: Case) -> str:
     standing = case.standing
     due = f" at {moment(standing.due_at)}" if standing.due_at else ""
-    waits = f"; it waits for {standing.waits_for}" if standing.waits_for and due else ""
+    waits = f"; {put_off(standing.waits_for)}" if standing.waits_for and due else ""
     if standing.built_at is None:
         tries = f", begun {number(standing.attempts, 'time')}" if standing.attempts else ""
         return f"not yet{tries}; to be built{due}{waits}" if due else f"not yet{tries}"

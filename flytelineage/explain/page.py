@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from flytelineage.options import escaped
+from flytelineage.store import FLYTEADMIN
 
 WIDTH = 100
 """Columns; what must be copied whole, such as a URI, may be longer."""
@@ -54,7 +55,8 @@ def rendered(sections: Iterable[Section]) -> Iterator[str]:
             yield ""
         yield from _wrapped(section.title, "")
         lines = list(section.lines)
-        column = _LABEL if any(line.label for line in lines) else 0
+        labels = [len(safe(line.label)) + 1 for line in lines if line.label]
+        column = min(max([_LABEL, *labels]), WIDTH // 3) if labels else 0
         for line in lines:
             label = f"{safe(line.label)} ".ljust(column) if column else ""
             first = f"  {label}{'  ' * line.depth}"
@@ -104,6 +106,11 @@ def moment(at: datetime | None, timespec: str = "seconds") -> str:
         return "a time that nobody told"
     utc = at.astimezone(timezone.utc).replace(tzinfo=None)
     return f"{utc.isoformat(sep=' ', timespec=timespec)} UTC"
+
+
+def put_off(why: str) -> str:
+    """Why a build waits, from the store's note of it."""
+    return f"it waits for {why}" if why.startswith(FLYTEADMIN) else f"it was put off: {why}"
 
 
 def number(count: int, noun: str) -> str:

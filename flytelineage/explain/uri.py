@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from flytelineage.dataset_names import RAW_OUTPUT, Decision, Names
 from flytelineage.entities import DatasetId, ExecutionId
-from flytelineage.explain.page import Line, Section, labelled, moment, number, rendered
+from flytelineage.explain.page import Line, Section, labelled, moment, number, put_off, rendered
 from flytelineage.store import Awaited, Registration, Standing
 from flytelineage.uris import RawOutput, normalised, possible_writers, raw_output
 
@@ -142,7 +142,7 @@ def _unregistered(registry: Registry) -> Iterator[Line]:
 def _progress(standing: Standing) -> str:
     """Why an execution that is stored has not registered something."""
     if standing.built_at is None:
-        why = f"; it waits for {standing.waits_for}" if standing.waits_for else ""
+        why = f"; {put_off(standing.waits_for)}" if standing.waits_for else ""
         due = f", to be built at {moment(standing.due_at)}" if standing.due_at else ""
         return f"was not built yet{due}{why}"
     then = "" if standing.current else "; events came since"

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from flytelineage.entities import ExecutionId
-from flytelineage.explain.page import Line, Section, labelled, moment, number, rendered
-from flytelineage.store import Standing, Told
+from flytelineage.explain.page import Line, Section, labelled, moment, number, put_off, rendered
+from flytelineage.store import PIPELINE_KEY, Standing, Told
 
 MAX_SHOWN = 5
-"""How many of the things that could not be read are named."""
+"""How many of the things are named that could not be read, or that a target refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +164,11 @@ def _to_be_built(standing: Standing) -> Iterator[str]:
         )
     elif due is not None:
         unless = "" if standing.terminal_at else ", unless an event comes before,"
-        yield f"It will be built{unless} at {moment(due)}."
+        again = " again" if standing.built_at else ""
+        yield f"It will be built{again}{unless} at {moment(due)}."
     if standing.waits_for and due is not None:
-        yield f"It waits for {standing.waits_for}."
+        reason = put_off(standing.waits_for)
+        yield f"{reason[0].upper()}{reason[1:]}."
     yield from _tries(standing)
 
 
@@ -192,7 +194,16 @@ def _lacks(standing: Standing) -> Iterator[str]:
     yield from (f"It is not known in full: {reason}" for reason in shown)
     if left := len(standing.incomplete) - len(shown):
         yield f"And {number(left, 'more thing')} could not be read."
-    yield from (f"Nobody has registered yet what it read: {key}" for key in standing.awaits)
+    yield from map(_awaited, standing.awaits)
+
+
+def _awaited(key: str) -> str:
+    if not key.startswith(PIPELINE_KEY):
+        return f"Nobody has registered yet what it read: {key}"
+    return (
+        f"The name of its pipeline, {key.removeprefix(PIPELINE_KEY)}, is a guess: targets hear of "
+        "it once an execution of that pipeline has succeeded."
+    )
 
 
 def _in_hand(until: datetime | None, at: datetime | None) -> bool:
@@ -237,11 +248,11 @@ def _untold(execution: ExecutionId, standing: Standing, target: str) -> str:
 def _telling(execution: ExecutionId, told: Told, at: datetime | None) -> Iterator[str]:
     again = f"flytelineage retry --target={told.target} --execution={execution}"
     if told.state == "delivered":
-        yield f"It was delivered on {moment(told.settled_at)}."
+        yield _delivered(told)
         if told.overtaken:
             yield "Newer executions have told all of it since, except for its runs."
     elif told.state == "held":
-        yield f"It is held, as FlyteLineage.emit is off: `{again} --held` sends it."
+        yield f"It is held, as FlyteLineage.emit was off: `{again} --held` sends it."
     elif told.state == "given_up":
         tried = number(told.attempts, "attempt")
         yield f"It was given up on {moment(told.settled_at)}, after {tried}: `{again}` tries anew."
@@ -250,7 +261,23 @@ def _telling(execution: ExecutionId, told: Told, at: datetime | None) -> Iterato
     if told.error:
         when = f" on {moment(told.error_at)}" if told.error_at else ""
         yield f"The last try{when} said: {told.error}"
-    yield from (f"The target refused {rejection}" for rejection in told.rejections)
+    yield from _refused(told, again)
+
+
+def _delivered(told: Told) -> str:
+    if told.dropped:
+        return f"One of FlyteLineage.transforms dropped it on {moment(told.settled_at)}."
+    return f"It was delivered on {moment(told.settled_at)}{', in part' if told.rejections else ''}."
+
+
+def _refused(told: Told, again: str) -> Iterator[str]:
+    """What the target did not take of it, and what to type once it does."""
+    shown = told.rejections[:MAX_SHOWN]
+    yield from (f"The target refused {rejection}" for rejection in shown)
+    if left := len(told.rejections) - len(shown):
+        yield f"And it refused {number(left, 'thing')} more: --json lists all."
+    if told.rejections and told.state == "delivered":
+        yield f"Once that is repaired, `{again} --state=delivered` tells it again."
 
 
 def _due(told: Told, at: datetime | None) -> Iterator[str]:

@@ -13,8 +13,16 @@ from flytelineage.entities import DatasetId, ExecutionId, PipelineId
 from flytelineage.store import pauses
 from flytelineage.store.database import Database, chunks, from_us, maybe_from_us
 from flytelineage.store.keys import execution_id, execution_key, short
-from flytelineage.store.schema import delivery, execution, lineage, location, waiting, watermark
-from flytelineage.store.values import Awaited, Paused, Registration, Standing, Told
+from flytelineage.store.schema import (
+    delivery,
+    event,
+    execution,
+    lineage,
+    location,
+    waiting,
+    watermark,
+)
+from flytelineage.store.values import Awaited, Paused, Registration, Standing, Told, refusals
 
 MAX_AWAITED = 5
 """How many keys of those that an execution waits for are told."""
@@ -91,7 +99,7 @@ def _standing(connection: Connection, row: Any, now: int) -> Standing:
         terminal_at=maybe_from_us(row.terminal_at),
         phase=row.phase or "",
         built_at=maybe_from_us(row.built_at),
-        current=row.built_revision >= row.revision,
+        current=row.built_revision >= row.revision or not _went_on(connection, row),
         due_at=maybe_from_us(row.due_at),
         attempts=row.attempts,
         lost=row.lost,
@@ -105,6 +113,13 @@ def _standing(connection: Connection, row: Any, now: int) -> Standing:
     )
 
 
+def _went_on(connection: Connection, row: Any) -> bool:
+    """Whether an event came since the last build; it may be due for other reasons, too."""
+    came = select(event.c.received_at).where(event.c.execution == row.key)
+    last = connection.scalar(came.order_by(event.c.id.desc()).limit(1))
+    return row.built_at is None or (last is not None and last >= row.built_at)
+
+
 def _awaits(connection: Connection, key: str) -> tuple[str, ...]:
     query = select(waiting.c.key).where(waiting.c.execution == key).order_by(waiting.c.key)
     return tuple(connection.scalars(query.limit(MAX_AWAITED)))
@@ -115,7 +130,9 @@ def _deliveries(connection: Connection, of: Any, now: int) -> Iterator[Told]:
     query = select(delivery).where(delivery.c.execution == of.key).order_by(delivery.c.target)
     for row in connection.execute(query).all():
         told = _told(row._mapping, paused.get(row.target))
-        silent = row.state == "delivered" and of.phase == "SUCCEEDED"
+        # Of what was dropped or refused it holds nothing either, and nobody told it instead.
+        took = not row.dropped and row.rejections is None
+        silent = row.state == "delivered" and of.phase == "SUCCEEDED" and took
         yield replace(told, overtaken=silent and _overtaken(connection, row))
 
 
@@ -128,11 +145,10 @@ def _told(row: Mapping[Any, Any], paused: Paused | None) -> Told:
         settled_at=maybe_from_us(row["settled_at"]),
         error=row["error"] or "",
         error_at=maybe_from_us(row["error_at"]),
-        rejections=tuple(
-            f"{one['entity']}: {one['reason']}" for one in json.loads(row["rejections"] or "[]")
-        ),
+        rejections=tuple(refusals(json.loads(row["rejections"] or "[]"))),
         lease_until=maybe_from_us(row["lease_until"]),
         lost=row["lost"],
+        dropped=row["dropped"],
         paused=paused,
     )
 

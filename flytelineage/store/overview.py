@@ -21,6 +21,7 @@ from flytelineage.store.schema import (
     quarantine,
     waiting,
 )
+from flytelineage.store.values import FLYTEADMIN, PIPELINE_KEY, refusals
 
 MAX_LISTED = 50
 """How many problems, errors and reasons `status` lists; it counts all."""
@@ -145,10 +146,14 @@ def _unnamed() -> ColumnElement[bool]:
     return and_(execution.c.built_revision > 0, execution.c.pipeline.is_(None))
 
 
-def _unanswered() -> ColumnElement[bool]:
+def _put_off() -> ColumnElement[bool]:
     return and_(
         execution.c.waits_for.is_not(None), execution.c.built_revision < execution.c.revision
     )
+
+
+def _unanswered() -> ColumnElement[bool]:
+    return and_(_put_off(), execution.c.waits_for.startswith(FLYTEADMIN))
 
 
 def _deliveries(connection: Connection, now: int) -> dict[str, dict[str, Any]]:
@@ -224,7 +229,8 @@ def _errors(connection: Connection) -> list[dict[str, Any]]:
             "state": row.state,
             "attempts": row.attempts,
             "error": row.error,
-            "rejections": json.loads(row.rejections or "[]"),
+            "rejections": (rejections := json.loads(row.rejections or "[]")),
+            "refused": refusals(rejections),
             "at": from_us(row.at).isoformat(),
         }
         for row in connection.execute(query)
@@ -239,7 +245,7 @@ def _problems(connection: Connection) -> list[dict[str, Any]]:
             execution.c.key,
             execution.c.attempts,
             execution.c.waits_for,
-            _unanswered().label("unanswered"),
+            _put_off().label("put_off"),
             lineage.c.partial,
             lineage.c.incomplete,
             waits.label("waits"),
@@ -252,7 +258,7 @@ def _problems(connection: Connection) -> list[dict[str, Any]]:
                 lineage.c.incomplete.is_not(None),
                 waits,
                 _unnamed(),
-                _unanswered(),
+                _put_off(),
                 execution.c.attempts > 1,
             )
         )
@@ -273,12 +279,20 @@ def _reasons(connection: Connection, row: Any) -> list[str]:
         reasons.append("no name was found for the pipeline, so nothing is told of it")
     if row.attempts > 1:
         reasons.append(f"begun to be built {row.attempts} times")
-    if row.unanswered:
-        reasons.append(f"not built yet: waits for {row.waits_for}")
+    if row.put_off:
+        waits = row.waits_for.startswith(FLYTEADMIN)
+        reasons.append(f"{'not built yet: waits for' if waits else 'put off:'} {row.waits_for}")
     if row.waits:
         keys = select(waiting.c.key).where(waiting.c.execution == row.key).order_by(waiting.c.key)
-        reasons += [f"waits for {key}" for key in connection.scalars(keys.limit(5))]
+        reasons += map(_awaited, connection.scalars(keys.limit(5)))
     return list(reasons)
+
+
+def _awaited(key: str) -> str:
+    if key.startswith(PIPELINE_KEY):
+        name = key.removeprefix(PIPELINE_KEY)
+        return f"its name is a guess that waits for a success: {name}"
+    return f"waits for {key}"
 
 
 def _backfills(connection: Connection) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
     or_,
 )
 
@@ -127,6 +128,8 @@ delivery = Table(
     Column("pipeline", Key),
     Column("started_at", BigInteger),
     Column("lost", Integer, nullable=False, server_default="0"),  # as of an execution
+    # Whether a transform of the operator left nothing to tell the last time.
+    Column("dropped", Boolean, nullable=False, server_default=false()),
     CheckConstraint("state IN ('due', 'held', 'delivered', 'given_up')", name="state"),
 )
 Index(

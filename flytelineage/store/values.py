@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from flytelineage.entities import DatasetId, ExecutionId, Lineage, PipelineId
 
 NameSource = Literal["admin", "launch plan", "guessed"]
 DeliveryState = Literal["due", "held", "delivered", "given_up"]
+
+FLYTEADMIN = "FlyteAdmin"
+"""How the note begins of why a build was put off, where FlyteAdmin is waited for."""
+
+PIPELINE_KEY = "pipeline:"
+"""How the key begins that says that a pipeline is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +308,19 @@ class Awaited:
     executions: tuple[ExecutionId, ...]
 
 
+def refusals(rejections: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a target refused, in words: a line per entity and reason, with the aspects."""
+    aspects: dict[tuple[str, str], list[str]] = {}
+    for one in rejections:
+        those = aspects.setdefault((one["entity"], one["reason"]), [])
+        if (aspect := one.get("aspect")) and aspect not in those:
+            those.append(aspect)
+    return [
+        f"{entity} ({', '.join(those)}): {reason}" if those else f"{entity}: {reason}"
+        for (entity, reason), those in aspects.items()
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Paused:
     """Why a target is told nothing for a while, and until when."""
@@ -320,9 +339,10 @@ class Told:
         due_at: When it is tried next; `None` unless the state is `due`.
         error: What the last try said; empty after one that worked.
         error_at: When that was.
-        rejections: What the target refused of it, in words.
+        rejections: What the target refused of it, in words; see `refusals`.
         lease_until: Until when a process has it in hand.
         lost: How many processes in a row had it in hand and said nothing any more.
+        dropped: Whether the operator's rules left nothing to tell.
         overtaken: Whether all that it told was told by newer executions since.
         paused: Why the target is told nothing at all; `None` where it is not so.
     """
@@ -337,6 +357,7 @@ class Told:
     rejections: tuple[str, ...] = ()
     lease_until: datetime | None = None
     lost: int = 0
+    dropped: bool = False
     overtaken: bool = False
     paused: Paused | None = None
 
@@ -351,7 +372,7 @@ class Standing:
         terminal_at: When the event was stored that ends it; `None` before.
         phase: As of the last build; empty before.
         built_at: When it was last built; `None` before.
-        current: Whether the last build has seen every event.
+        current: Whether no event came since the last build.
         due_at: When it is built next, where that is known.
         attempts: Builds begun since the last finished one.
         lost: How many of these in a row ended without a word.

@@ -219,11 +219,13 @@ class Watermark:
         told: Sequence[Claim],
         rejections: Sequence[Rejection],
         named: Mapping[DatasetId, Copy],
+        *,
+        dropped: bool,
     ) -> bool:
         """Note what was accepted, if the lease still holds."""
 
         def note(connection: Connection) -> bool:
-            if not self._settle(connection, lease, _by_pair(told), rejections):
+            if not self._settle(connection, lease, _by_pair(told), rejections, dropped):
                 return False
             if named and copies.note(self._database, connection, lease.target, named):
                 _wake_others(connection, lease, self._database.now(connection))
@@ -301,6 +303,7 @@ class Watermark:
         lease: DeliveryLease,
         told: Mapping[Pair, Claim],
         rejections: Sequence[Rejection],
+        dropped: bool,
     ) -> bool:
         now, me = self._database.now(connection), execution_key(lease.execution)
         rows = _locked(connection, lease.target, told)
@@ -322,7 +325,7 @@ class Watermark:
             elif own.forced <= own.claimed:  # else somebody told over it meanwhile
                 changes.accept(row, told[pair], now)
         changes.write(connection, lease.target, now)
-        _write_settled(connection, lease, own, rejections, now)
+        _write_settled(connection, lease, own, rejections, now, dropped=dropped)
         return True
 
     def _give_up(
@@ -488,6 +491,8 @@ def _write_settled(
     own: Any,
     rejections: Sequence[Rejection],
     now: int,
+    *,
+    dropped: bool,
 ) -> None:
     """Settle the delivery; it stays due when something asked for it meanwhile."""
     refused = [one.model_dump() for one in rejections]
@@ -497,6 +502,7 @@ def _write_settled(
         "error_at": None,
         "rejections": json.dumps(refused) if refused else None,
         "settled_at": now,
+        "dropped": dropped,
     }
     if own.forced <= own.claimed:
         values |= {"forced": 0, "telling": False}

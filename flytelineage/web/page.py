@@ -15,6 +15,9 @@ from flytelineage.options import escaped, redact
 LISTED = 20
 """How many failures and gaps are shown; `status.json` has more."""
 
+REASONS = 3
+"""How many refusals are shown of one delivery."""
+
 LONGEST = 500
 """Characters shown of one text."""
 
@@ -186,8 +189,10 @@ def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
 def _why(error: Mapping[str, Any]) -> Iterator[str]:
     if error["error"]:
         yield str(error["error"])
-    for rejection in error["rejections"]:
-        yield f"{rejection['entity']}: {rejection['reason']}"
+    refused = error["refused"]
+    yield from refused[:REASONS]
+    if len(refused) > REASONS:
+        yield f"and {len(refused) - REASONS} more"
 
 
 def _problems(problems: Sequence[Mapping[str, Any]]) -> str:

@@ -139,6 +139,56 @@ class TestStanding:
         assert found is not None
         assert found.deliveries[0].rejections == ("task:t: too long",)
 
+    def test_many_refusals(self, story: Story, store: Store) -> None:
+        """Those of one entity for one reason are one, with what was refused of it."""
+        story.build("a")
+        refused = [Rejection(entity="task:t", aspect=one, reason="no") for one in ("io", "kind")]
+        store.settle(story.claim(), [], [*refused, Rejection(entity="run:r", reason="no")])
+
+        found = store.standing(execution())
+
+        assert found is not None
+        assert found.deliveries[0].rejections == ("task:t (io, kind): no", "run:r: no")
+
+    def test_what_is_refused_was_not_told_over(self, story: Story, store: Store) -> None:
+        """Whoever else the catalogue heard of, it is not why this one is missing."""
+        story.build("a", at=1)
+        story.deliver(claim(1, entity="task:other"))
+        story.build("b")
+        lease = story.claim()
+        story.prepare(lease, claim())
+        store.settle(lease, [claim()], [Rejection(entity="task:t", reason="no")])
+
+        found = store.standing(execution("b"))
+
+        assert found is not None
+        assert not found.deliveries[0].overtaken
+
+    def test_dropped(self, story: Story, store: Store) -> None:
+        """An operator's rule left nothing to tell, so nobody newer told it instead."""
+        story.build("a", at=1)
+        story.deliver(claim(1))
+        story.build("b")
+        store.settle(story.claim(), [], [], dropped=True)
+
+        found = store.standing(execution("b"))
+
+        assert found is not None
+        told = found.deliveries[0]
+        assert (told.state, told.dropped, told.overtaken) == ("delivered", True, False)
+
+    def test_dropped_no_more(self, story: Story, store: Store) -> None:
+        """What is told once the rules allow it counts as told."""
+        story.build("a")
+        store.settle(story.claim(), [], [], dropped=True)
+        store.retry(targets=["datahub"], states=["delivered"])
+        store.settle(story.claim(), [], [])
+
+        found = store.standing(execution())
+
+        assert found is not None
+        assert not found.deliveries[0].dropped
+
     def test_waiting(self, story: Story, store: Store) -> None:
         """For what, and how often it was begun."""
         story.end("a")
@@ -158,6 +208,18 @@ class TestStanding:
 
         assert found is not None
         assert (found.built_at is not None, found.current) == (True, False)
+
+    def test_a_build_that_is_to_be_repeated(self, story: Story, store: Store, clock: Clock) -> None:
+        """It has seen every event all the same."""
+        story.end("a")
+        clock.advance(store.min_settle)
+        lease = story.claim_build()
+        store.finish_build(lease, built(lease, retry_in=300.0), [])
+
+        found = store.standing(execution())
+
+        assert found is not None
+        assert (found.current, found.due_at) == (True, clock.now + timedelta(seconds=300))
 
 
 class TestRegistry:

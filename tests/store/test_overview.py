@@ -72,6 +72,27 @@ def test_what_waits_for_flyteadmin_is_shown(story: Story, store: Store) -> None:
     assert executions(store) == {"built": 1}
 
 
+def test_what_was_put_off_for_another_reason_waits_for_nobody(story: Story, store: Store) -> None:
+    """It is not counted as FlyteAdmin's, and the reason is named."""
+    story.end("a")
+    store.postpone_build(story.claim_build(), 0, counted=True, waits_for="S3 does not answer")
+
+    assert executions(store) == {"due": 1}
+    (problem,) = store.status()["problems"]
+    assert problem["reasons"] == ["put off: S3 does not answer"]
+
+
+def test_a_guessed_name_that_waits_for_a_success_is_shown(story: Story, store: Store) -> None:
+    """In words: the key of a pipeline is nothing that people know."""
+    story.build("a", pipeline=PIPELINE, waiting=frozenset({"pipeline:shop.production.etl"}))
+
+    (problem,) = store.status()["problems"]
+
+    assert problem["reasons"] == [
+        "its name is a guess that waits for a success: shop.production.etl"
+    ]
+
+
 def test_what_a_lineage_lacks_is_shown(story: Story, store: Store) -> None:
     """With the reasons, one line each."""
     story.end("a")

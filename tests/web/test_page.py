@@ -57,7 +57,7 @@ def hostile() -> dict[str, Any]:
         "deliveries": {HOSTILE: OVERVIEW["deliveries"]["glue"]},
         "paused": {HOSTILE: {"reason": HOSTILE, "since": HOSTILE, "until": HOSTILE}},
         "quarantine": {HOSTILE: 1},
-        "errors": [{**error, "attempts": 1, "rejections": [rejection]}],
+        "errors": [{**error, "attempts": 1, "rejections": [rejection], "refused": [HOSTILE]}],
         "problems": [{"execution": HOSTILE, "reasons": [HOSTILE]}],
     }
 
@@ -116,7 +116,7 @@ class TestWhatItTells:
         text = seen().text
 
         assert "shop/production/e1 glue given up 4 2026-05-01 09:30 UTC" in text
-        assert "the name is too long; s3:lake/orders: no" in text
+        assert "the name is too long; s3:lake/orders (schema): no" in text
 
     def test_gaps_and_quarantine(self) -> None:
         """What lineage lacks, and what could not be read."""

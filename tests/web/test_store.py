@@ -41,7 +41,7 @@ def test_page(store: Store) -> None:
         "<td>built</td><td>2</td>",
         "<td>glue</td><td>paused until 2026-05-01 12:01 UTC: expired</td>",
         "<td>TargetUnavailable: expired</td>",
-        "<td>s3:lake/x: too long</td>",
+        "<td>s3:lake/x (schema): too long</td>",
         "<td>shop/production/unnamed</td><td>no name was found",
         "<td>1</td><td>It is no JSON</td>",
     ):

@@ -30,6 +30,7 @@ OVERVIEW: dict[str, Any] = {
             "attempts": 4,
             "error": "the name is too long",
             "rejections": [{"entity": "s3:lake/orders", "aspect": "schema", "reason": "no"}],
+            "refused": ["s3:lake/orders (schema): no"],
             "at": "2026-05-01T09:30:00+00:00",
         }
     ],

@@ -1,4 +1,7 @@
-"""What upkeep needs: leases that were lost, pipelines in backlogs, pauses, what is archived."""
+"""What upkeep needs: leases that were lost, pipelines in backlogs, pauses, what is archived.
+
+And what was dropped, which people ask for.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,9 @@ def upgrade() -> None:
     op.add_column("delivery", sa.Column("pipeline", KEY))
     op.add_column("delivery", sa.Column("started_at", sa.BigInteger))
     op.add_column("delivery", sa.Column("lost", sa.Integer, nullable=False, server_default="0"))
+    op.add_column(
+        "delivery", sa.Column("dropped", sa.Boolean, nullable=False, server_default=sa.false())
+    )
     op.create_index(
         "ix_delivery_target_pipeline_started_at",
         "delivery",
