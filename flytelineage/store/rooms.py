@@ -28,7 +28,17 @@ from flytelineage.store.overview import Overview
 from flytelineage.store.pauses import Pauses
 from flytelineage.store.registry import Registry
 from flytelineage.store.retention import Retention
-from flytelineage.store.schema import delivery, event, execution, lineage, pause
+from flytelineage.store.schema import (
+    asked,
+    delivery,
+    event,
+    execution,
+    lineage,
+    location,
+    pause,
+    quarantine,
+    watermark,
+)
 from flytelineage.store.watermark import Watermark
 from flytelineage.store.window import Window
 
@@ -137,9 +147,12 @@ def _last_written(connection: Connection) -> int:
 
 
 def _bring_back(database: Database, connection: Connection) -> None:
-    """Make what a clock that was wrong by years put off for years due now."""
+    """Make what a clock that was wrong by years put off for years due now.
+
+    What it wrote down happened no later than now, or it would be the youngest for years.
+    """
     now = database.now(connection)
-    for column in _PUT_OFF:
+    for column in (*_PUT_OFF, *_WRITTEN):
         far = update(column.table).where(column > now + DAY)
         connection.execute(far.values({column: now}))
 
@@ -150,6 +163,19 @@ _PUT_OFF = (
     delivery.c.wanted_at,
     delivery.c.due_at,
     pause.c.until,
+)
+
+_WRITTEN = (
+    event.c.received_at,
+    execution.c.archived_at,
+    lineage.c.built_at,
+    delivery.c.settled_at,
+    delivery.c.error_at,
+    watermark.c.accepted_at,
+    location.c.registered_at,
+    asked.c.asked_at,
+    quarantine.c.first_seen,
+    quarantine.c.last_seen,
 )
 
 

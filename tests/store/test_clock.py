@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from flytelineage.store import Store, clock
+from flytelineage.store import Refused, Store, clock
 from flytelineage.store.clock import SteadyClock
 from flytelineage.store.database import to_us
 from tests.store.conftest import T0, TARGET, built, event, execution
@@ -139,6 +140,28 @@ class TestStore:
         standing = store.standing(execution())
         assert standing is not None
         assert standing.built_at == T0
+
+    def test_what_was_stored_years_ahead_is_forgotten_in_time(
+        self, machine: Machine, start: Callable[[], Store]
+    ) -> None:
+        """Nor does it keep anything from being forgotten that came after it."""
+        machine.wall += 70 * YEAR
+        first = start()
+        first.record([event(terminal=True)], [Refused("x", "bad")])
+        machine.pass_by(10 * SECOND)
+        build_and_deliver(first)
+        machine.wall -= 70 * YEAR
+        store = start()
+        store.record([event("b", terminal=True)])
+        machine.pass_by(10 * SECOND)
+        build_and_deliver(store)
+
+        machine.pass_by(100 * 24 * HOUR)
+
+        removed: Counter[str] = Counter()
+        while (cleaned := store.clean()).more:
+            removed.update(cleaned.removed)
+        assert removed == {"events": 2, "lineage": 2, "deliveries": 2, "quarantine": 1}
 
     def test_a_look_beside_the_daemon_changes_nothing(
         self, machine: Machine, start: Callable[[], Store], tmp_path: Path
