@@ -364,6 +364,7 @@ class FlyteLineage(StrictApplication):
 
     def _run_daemon(self) -> int:
         with StopSignals(self.log) as signals, ExitStack() as parts:
+            signals.on_stop(self._leave_unbegun)
             source = self.build_source()
             parts.callback(source.close)
             targets = self.build_targets()
@@ -395,6 +396,12 @@ class FlyteLineage(StrictApplication):
                 "Health, metrics and a page for people: port %d of %s", server.port, self.http_host
             )
             yield
+
+    def _leave_unbegun(self) -> NoReturn:
+        """End while parts are set up: one may wait for a server, and nothing is in hand yet."""
+        self.log.info("Stopped")
+        logging.shutdown()
+        os._exit(0)
 
     def _leave(self, left: Sequence[str]) -> NoReturn:
         """End although threads are at work that do not end; they would hold the process.

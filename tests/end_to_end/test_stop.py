@@ -6,7 +6,9 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +128,27 @@ def test_stop_waits_no_longer_than_it_may(
     assert seconds < IN_TIME
     assert on_sqlite.end(successor) == 0
     check(on_sqlite, messages, calm_state)
+
+
+def test_stop_before_the_database_has_answered(tmp_path: Path) -> None:
+    """Nothing is in hand yet, so nobody waits for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/lineage"
+        options = ["--sqs-queue=events", "--FlyteLineage.http_port=0", f"--Store.url={url}"]
+        command = [sys.executable, "-m", "flytelineage", "--config=", *options]
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as daemon:
+            silent.settimeout(30)
+            connection, _ = silent.accept()
+
+            began = time.monotonic()
+            daemon.terminate()
+            _, log = daemon.communicate(timeout=30)
+            seconds = time.monotonic() - began
+            connection.close()
+
+    assert daemon.returncode == 0
+    assert log.rstrip().endswith("Stopped")
+    assert seconds < IN_TIME
 
 
 def test_second_signal_stops_at_once(
