@@ -154,13 +154,13 @@ def _deliveries(
     rows = [
         (
             name,
-            _pause(paused.get(name)),
             *(_number(targets.get(name, {}).get(state, 0)) for state in _DELIVERIES),
             _age(targets.get(name, {}).get("oldest_seconds")),
+            _pause(paused.get(name)),
         )
         for name in names
     ]
-    head = ("catalogue", "state", *_DELIVERIES.values(), "oldest not delivered")
+    head = ("catalogue", *_DELIVERIES.values(), "oldest not delivered", "state")
     return _table(head, rows) if rows else _nothing("Nothing was built yet.")
 
 

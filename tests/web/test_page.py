@@ -100,16 +100,15 @@ class TestWhatItTells:
         text = seen().text
 
         assert (
-            "glue paused until 2026-05-01 10:05 UTC: "
+            "2 hours paused until 2026-05-01 10:05 UTC: "
             "TargetUnavailable: the database lake is missing" in text
         )
-        assert "2 hours" in text
 
     def test_paused_before_anything_was_told(self) -> None:
         """It is listed, though it has no delivery."""
         overview = {**OVERVIEW, "deliveries": {}}
 
-        assert "glue paused until" in seen(overview=overview).text
+        assert re.search(r"glue (0 )+- paused until", seen(overview=overview).text)
 
     def test_errors(self) -> None:
         """What a catalogue said, and what of an execution it refused."""

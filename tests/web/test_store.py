@@ -39,7 +39,8 @@ def test_page(store: Store) -> None:
 
     for told in (
         "<td>built</td><td>2</td>",
-        "<td>glue</td><td>paused until 2026-05-01 12:01 UTC: expired</td>",
+        "<td>glue</td><td>0</td>",
+        "<td>paused until 2026-05-01 12:01 UTC: expired</td>",
         "<td>TargetUnavailable: expired</td>",
         "<td>s3:lake/x (schema): too long</td>",
         "<td>shop/production/unnamed</td><td>no name was found",
