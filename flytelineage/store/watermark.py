@@ -89,11 +89,11 @@ class _Changes:
 
         Not where the catalogue accepted it from its holder before: that stands there still.
         """
-        if row.displaced is None and row.accepted_at is None:
-            self.deletes.append(_key(row))
+        if row.accepted_at is not None:  # who stood by since is older than that
+            self.hold(row, digest=None, displaced=None, displaced_stamp=None)
             return
         if row.displaced is None:
-            self.hold(row, digest=None)
+            self.deletes.append(_key(row))
             return
         self.hold(
             row,

@@ -495,6 +495,30 @@ def test_a_refused_change_brings_nothing_older_back(story: Story, store: Store, 
     assert story.prepare(story.claim(), claim(at=10, digest="late")) == set()
 
 
+@pytest.mark.parametrize("how", ["rejected", "given up"])
+def test_a_refused_change_lets_nobody_in_who_stood_by_meanwhile(
+    story: Story, store: Store, how: str
+) -> None:
+    """What was accepted before is newer than who would be next in line."""
+    changed = claim(at=20, digest="changed")
+    story.build("new")
+    story.deliver(NEW)
+    story.build("new", "changed")
+    lease = story.claim()
+    story.prepare(lease, changed)
+    story.build("old")
+    assert story.deliver(OLD) == "old"
+
+    if how == "rejected":
+        store.settle(lease, [changed], [refused()])
+    else:
+        store.give_up(lease, "400", [changed])
+
+    assert story.due() == []
+    story.build("old", "late")
+    assert story.prepare(story.claim(), claim(at=10, digest="late")) == set()
+
+
 # ------------------------------------------------------------- failed executions
 
 
