@@ -348,7 +348,7 @@ class Build:
         lineage = built.lineage
         self._report.note_build(lineage, waiting=bool(built.waiting))
         self._metrics.build_seconds.observe(seconds)
-        if lease.first and lease.terminal_at is not None:
+        if lease.terminal_at is not None and not lease.ended:
             self._metrics.executions_finished.labels(lineage.phase).inc()
         self._log.info(
             "Built %s (%s): %d tasks, %d datasets%s%s in %.2f s with %d reads",

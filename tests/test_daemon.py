@@ -1137,6 +1137,10 @@ def test_edges_that_another_replica_shows_meanwhile_are_told(daemon, stream, clo
     assert table in {edge.dataset for edge in io_of(target, "clean").inputs}
 
 
+def measured(running, name, **labels):
+    return running.metrics.registry.get_sample_value(f"flytelineage_{name}", labels)
+
+
 class Watching(MemoryTarget):
     running = True
 
@@ -1164,6 +1168,8 @@ def test_who_watches_is_told_of_an_execution_that_just_began(daemon, stream, clo
     source.send(whole.bodies())
     drain(running, clock)
 
+    assert measured(running, "executions_finished_total", phase="SUCCEEDED") == 2
+    assert measured(running, "settle_seconds_count", target="watching") == 2
     assert early == ["SUCCEEDED", "RUNNING"]
     assert [target.emitted[-1].phase for target in targets.values()] == ["SUCCEEDED"] * 2
 

@@ -50,7 +50,8 @@ class Builds:
                         lost=deliveries.lost(execution),
                     )
                 )
-            return [_lease(row, token, now) for row in rows]
+            ended = _ended(connection, [row.key for row in rows if row.built_revision])
+            return [_lease(row, token, now, ended=row.key in ended) for row in rows]
 
         return self._database.write(take)
 
@@ -215,7 +216,17 @@ def _claimable(now: int, limit: int, ended_only: bool) -> Any:
     return query.where(execution.c.terminal_at.is_not(None)) if ended_only else query
 
 
-def _lease(row: Any, token: str, now: int) -> BuildLease:
+def _ended(connection: Connection, keys: Iterable[str]) -> set[str]:
+    """Those whose last build was of an execution that had ended."""
+    ended = select(lineage.c.execution).where(lineage.c.phase != "RUNNING")
+    return {
+        key
+        for some in chunks(keys)
+        for key in connection.scalars(ended.where(lineage.c.execution.in_(some)))
+    }
+
+
+def _lease(row: Any, token: str, now: int, *, ended: bool) -> BuildLease:
     return BuildLease(
         execution=execution_id(row.key),
         revision=row.revision,
@@ -228,6 +239,7 @@ def _lease(row: Any, token: str, now: int) -> BuildLease:
         claimed_at=from_us(now),
         attempts=row.attempts + 1,
         first=row.built_revision == 0,
+        ended=ended,
         lost=0 if row.lease_token is None else row.lost + 1,
     )
 

@@ -113,6 +113,7 @@ class Deliveries:
             log.warning("The lineage of %s cannot be read and is built anew", row.execution)
             self._database.write(lambda connection: _build_anew(self._database, connection, row))
             return None
+        ended = content.terminal_at
         return DeliveryLease(
             execution=execution_id(row.execution),
             target=row.target,
@@ -124,7 +125,7 @@ class Deliveries:
             lost=0 if row.lease_token is None else row.lost + 1,
             terminal_at=maybe_from_us(content.terminal_at),
             claimed_at=from_us(now),
-            first=row.settled_at is None,
+            first=row.settled_at is None or (ended is not None and row.settled_at <= ended),
         )
 
 

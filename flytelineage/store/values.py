@@ -66,6 +66,7 @@ class BuildLease:
         claimed_at: Now, by the store's clock.
         attempts: Builds begun since the last finished one, this one included.
         first: It was never built before.
+        ended: A build has shown how it ended.
         lost: How many claims in a row ended without a word: their processes died, or took
             longer than their leases.
     """
@@ -81,6 +82,7 @@ class BuildLease:
     claimed_at: datetime
     attempts: int
     first: bool = False
+    ended: bool = False
     lost: int = 0
 
 
@@ -156,7 +158,7 @@ class DeliveryLease:
         takeover: An earlier claim may have told something and never said what.
         claimed_at: Now, by the store's clock.
         terminal_at: When the terminal event was recorded, by the same clock.
-        first: It was never settled before.
+        first: It was never settled since the execution ended.
         lost: As for `BuildLease`.
     """
 
