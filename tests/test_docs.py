@@ -232,10 +232,12 @@ def test_what_status_says_is_explained() -> None:
     """The run book goes by the sentences that `status EXECUTION` prints."""
     operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     part = operations.partition("\n## Why is one execution")[2].partition("\n## ")[0]
-    module = ast.parse((ROOT / "flytelineage/explain/whereabouts.py").read_text(encoding="utf-8"))
+    explain = ROOT / "flytelineage" / "explain"
+    files = [(explain / name).read_text("utf-8") for name in ("whereabouts.py", "page.py")]
     said = " ".join(
         node.value.lower()
-        for node in ast.walk(module)
+        for file in files
+        for node in ast.walk(ast.parse(file))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
 
