@@ -5,7 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, distinct, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    distinct,
+    exists,
+    func,
+    or_,
+    select,
+    union,
+)
 
 from flytelineage.entities import ExecutionId
 from flytelineage.store.database import Database, from_us
@@ -252,16 +263,7 @@ def _problems(connection: Connection) -> list[dict[str, Any]]:
             _unnamed().label("unnamed"),
         )
         .select_from(execution.outerjoin(lineage, lineage.c.execution == execution.c.key))
-        .where(
-            or_(
-                lineage.c.partial,
-                lineage.c.incomplete.is_not(None),
-                waits,
-                _unnamed(),
-                _put_off(),
-                execution.c.attempts > 1,
-            )
-        )
+        .where(execution.c.key.in_(_lacking()))
         .order_by(execution.c.started_at.desc(), execution.c.key)
         .limit(MAX_LISTED)
     )
@@ -269,6 +271,16 @@ def _problems(connection: Connection) -> list[dict[str, Any]]:
         {"execution": row.key, "reasons": list(_reasons(connection, row))}
         for row in connection.execute(query).all()
     ]
+
+
+def _lacking() -> Any:
+    """The executions that lack something; of lineages, which are large, an index is read."""
+    stuck = or_(_unnamed(), _put_off(), execution.c.attempts > 1)
+    return union(
+        select(lineage.c.execution).where(LACKS),
+        select(waiting.c.execution),
+        select(execution.c.key).where(stuck),
+    )
 
 
 def _reasons(connection: Connection, row: Any) -> list[str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy
 
 from flytelineage.store import Refused, Store
 from tests.store.conftest import (
@@ -91,6 +95,32 @@ def test_a_guessed_name_that_waits_for_a_success_is_shown(story: Story, store: S
     assert problem["reasons"] == [
         "its name is a guess that waits for a success: shop.production.etl"
     ]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_no_lineage_is_read_for_what_lacks_nothing(store: Store) -> None:
+    """They are large, and `status` is asked again and again by who watches."""
+    database = store._rooms.database
+    asked: list[tuple[str, Any]] = []
+    sqlalchemy.event.listen(
+        database.engine,
+        "before_cursor_execute",
+        lambda _c, _u, text, given, *_: asked.append((text, given)),
+    )
+    store.status()
+
+    plans = [
+        row.detail
+        for text, given in [one for one in asked if "FROM" in one[0]]
+        for row in database.read(
+            lambda c, text=text, given=given: c.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {text}", given
+            ).all()
+        )
+    ]
+    scans = {plan for plan in plans if plan.startswith("SCAN lineage")}
+    assert scans
+    assert all("ix_lineage_lacks" in plan for plan in scans)
 
 
 def test_what_a_lineage_lacks_is_shown(story: Story, store: Store) -> None:
