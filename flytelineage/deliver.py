@@ -283,14 +283,8 @@ class Deliver:
         self._reached("settled")
         if settled:
             self._note_settled(lease, lineage, rejections, time.monotonic() - began)
-            return
-        self._metrics.leases_lost.labels("delivery").inc()
-        self._log.warning(
-            "The lease on %s for %s ran out",
-            lease.execution,
-            lease.target,
-            extra=_extra(lease, "deliver"),
-        )
+        else:
+            self._note_lost(lease)
 
     # ------------------------------------------------------------------ what fails
 
@@ -358,6 +352,10 @@ class Deliver:
             self._give_up(lease, exc, tell, known=known)
             return
         seconds = max(self._pace.pause(lease.attempts), self._asked_for(exc))
+        unavailable = isinstance(exc, (TargetUnavailable, ConfigError)) and self._pace.patient
+        if not self._store.settle_later(lease, seconds, _reason(exc), counted=not unavailable):
+            self._note_lost(lease)
+            return
         self._log.warning(
             "Will deliver %s to %s again in %.0f s: %s",
             lease.execution,
@@ -367,13 +365,14 @@ class Deliver:
             exc_info=None if known else exc,
             extra=_extra(lease, "retry"),
         )
-        unavailable = isinstance(exc, (TargetUnavailable, ConfigError)) and self._pace.patient
         kind = "unavailable" if unavailable else "transient" if known else "unexplained"
         self._metrics.retries.labels(self._name, kind).inc()
-        self._store.settle_later(lease, seconds, _reason(exc), counted=not unavailable)
         self._note(lease, "later")
 
     def _give_up(self, lease: DeliveryLease, exc: Exception, tell: Tell, *, known: bool) -> None:
+        if not self._store.give_up(lease, _reason(exc), [*tell.values()]):
+            self._note_lost(lease)
+            return
         self._log.error(
             "Gave up %s for %s: %s",
             lease.execution,
@@ -382,7 +381,6 @@ class Deliver:
             exc_info=None if known else exc,
             extra=_extra(lease, "give up"),
         )
-        self._store.give_up(lease, _reason(exc), [*tell.values()])
         self._note(lease, "given_up")
 
     # ------------------------------------------------------------------ telling it
@@ -391,6 +389,16 @@ class Deliver:
         self._metrics.emits.labels(self._name, result).inc()
         outcome = result.replace("_", " ")
         self._report.note_delivery(f"{lease.execution} to {lease.target}", lease.target, outcome)
+
+    def _note_lost(self, lease: DeliveryLease) -> None:
+        """Say that somebody else tells it by now, whatever came of it here."""
+        self._metrics.leases_lost.labels("delivery").inc()
+        self._log.warning(
+            "The lease on %s for %s ran out",
+            lease.execution,
+            lease.target,
+            extra=_extra(lease, "deliver"),
+        )
 
     def _note_settled(
         self,

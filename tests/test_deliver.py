@@ -249,6 +249,37 @@ def test_a_target_that_takes_longer_than_a_lease_is_told_once(store: Store, cloc
     assert not target.other.run()
 
 
+class Overtaken(MemoryTarget):
+    """Fails only after another replica has taken over what it was told."""
+
+    clock: Clock
+    store: Store
+
+    def emit_lineage(self, lineage: Lineage) -> list[Rejection]:
+        self.clock.advance(LEASE)
+        assert self.store.claim_delivery(GLUE, 1, lease_seconds=LEASE, in_order=False)
+        return list(super().emit_lineage(lineage))
+
+
+@pytest.mark.parametrize("failure", [TransientTargetError("503"), PermanentTargetError("400")])
+def test_who_lost_the_lease_neither_gives_up_nor_tries_again(
+    store: Store, clock: Clock, failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is up to who has it now; else one delivery would be told to have ended twice."""
+    target = Overtaken(failures=[failure])
+    target.clock, target.store = clock, store
+    scene = Scene(store, clock, target)
+    scene.build("a")
+
+    assert scene.loop.run()
+
+    assert scene.value("leases_lost_total", kind="delivery") == 1
+    assert scene.value("emits_total", target=GLUE, result="later") == 0
+    assert scene.value("emits_total", target=GLUE, result="given_up") == 0
+    assert "Gave up" not in caplog.text
+    assert "again in" not in caplog.text
+
+
 class Stopped(MemoryTarget):
     """The process is stopped while it is told."""
 
