@@ -203,10 +203,7 @@ class Build:
             if consulted.unavailable and built.pipeline and lease.pipeline is None:
                 self._log_guess(lineage, built.pipeline)
         else:
-            self._metrics.leases_lost.labels("build").inc()
-            self._log.warning(
-                "The lease on %s ran out while it was built", lease.execution, extra=_extra(lease)
-            )
+            self._note_lost(lease)
         self._reached("finished build")
 
     # ---------------------------------------------------------- reasons to put it off
@@ -311,6 +308,9 @@ class Build:
         if not self._pace.patient and lease.attempts >= REPLAY_TRIES:
             seconds = GIVEN_UP_SECONDS
             self._report.note_unbuildable(lease.execution)
+        if not self._store.postpone_build(lease, seconds, counted=True, waits_for=why):
+            self._note_lost(lease)
+            return
         self._log.warning(
             "Building %s again in %.0f s: %s",
             lease.execution,
@@ -319,7 +319,6 @@ class Build:
             extra=_extra(lease, "postpone"),
         )
         self._metrics.builds_postponed.labels(kind).inc()
-        self._store.postpone_build(lease, seconds, counted=True, waits_for=why)
 
     def _retry_in(self, lineage: Lineage, facts: Facts, consulted: Consulted) -> float | None:
         """When to look again for what could not be read: ever more seldom, then never."""
@@ -361,6 +360,13 @@ class Build:
             seconds,
             reads,
             extra=_extra(lease, "build") | {"seconds": round(seconds, 3)},
+        )
+
+    def _note_lost(self, lease: BuildLease) -> None:
+        """Say that somebody else builds it by now, whatever came of it here."""
+        self._metrics.leases_lost.labels("build").inc()
+        self._log.warning(
+            "The lease on %s ran out while it was built", lease.execution, extra=_extra(lease)
         )
 
     def _count(self, reads: Reading) -> None:

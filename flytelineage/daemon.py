@@ -298,8 +298,9 @@ class Daemon(LoggingConfigurable):
         """
         limit = self._poll_seconds + POLL_LIMIT_SECONDS
         for number in range(self.pollers if self.source.parallel else 1):
-            # Three times, since botocore tries three times.
-            self._workers.add(f"intake-{number}", self._intake_or_end, limit=3 * limit)
+            # Botocore tries three times, and rests in between. Twice that ends the process: a
+            # delete may wait for another one, and both may hang.
+            self._workers.add(f"intake-{number}", self._intake_or_end, limit=4 * limit)
         for number in range(self.builders):
             self._workers.add(f"build-{number}", self.build)
         if not self.emit and (held := self.store.hold_deliveries()):
@@ -312,9 +313,10 @@ class Daemon(LoggingConfigurable):
         self._workers.add("upkeep", self.upkeep)
         rest = min(KEEP_SECONDS, self.lease_seconds / 4)
         self._workers.add("keep-leases", self._keep_leases, rest_seconds=rest)
-        left = self._workers.run(shutdown_timeout=self.shutdown_timeout)
-        self._clear_up()
-        return left
+        try:
+            return self._workers.run(shutdown_timeout=self.shutdown_timeout)
+        finally:
+            self._clear_up()
 
     def stop(self) -> None:
         """Ask the loops to end once the unit in hand is done; may be called twice."""
@@ -407,6 +409,7 @@ class Daemon(LoggingConfigurable):
         return float(getattr(self.source, "wait_seconds", 0.0))
 
     def _reached(self, step: str) -> None:
+        self._workers.alive()
         self.on_step(step)
 
     def _made_intake(self, instance: str, topics: Collection[str]) -> Intake:

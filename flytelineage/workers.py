@@ -37,7 +37,8 @@ class _Worker:
     """One unit of work and the thread that repeats it.
 
     Attributes:
-        limit: Seconds that a unit may take before it counts as stuck; `None` is any time.
+        limit: Seconds without a sign of life after which a unit counts as stuck; `None` is
+            any time.
         beat: When the thread last showed that it lives, or until when it pauses.
     """
 
@@ -76,6 +77,7 @@ class Workers:
         self._restarted = restarted
         self._clock = clock
         self._workers: list[_Worker] = []
+        self._own = threading.local()  # the worker of each thread
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
 
@@ -98,10 +100,16 @@ class Workers:
             name: Of the thread.
             work: Says whether there was anything to do.
             rest_seconds: Instead of those that hold for all.
-            limit: Seconds after which one unit counts as stuck.
+            limit: Seconds after which one unit counts as stuck, see `alive`.
         """
         rest = self._rest_seconds if rest_seconds is None else rest_seconds
         self._workers.append(_Worker(name, work, rest, limit, self._clock()))
+
+    def alive(self) -> None:
+        """Show that the unit of work that runs in this thread goes on: a limit begins anew."""
+        worker: _Worker | None = getattr(self._own, "worker", None)
+        if worker is not None:
+            worker.beat = self._clock()
 
     def stalled(self, *, times: float = 1.0) -> list[str]:
         """The workers of which a unit takes longer than so many times its limit."""
@@ -191,6 +199,7 @@ class Workers:
 
     def _repeat(self, worker: _Worker) -> None:
         failures = 0
+        self._own.worker = worker
         while not self._stopping.is_set():
             worker.beat = self._clock()
             try:

@@ -149,6 +149,29 @@ def test_a_pause_is_no_sign_of_being_stuck() -> None:
     running.join(timeout=10)
 
 
+def test_a_long_unit_that_goes_on_is_not_stuck() -> None:
+    """It waits for a queue that hangs, then for the store, then for the queue again."""
+    now = 0.0
+    seen: list[list[str]] = []
+    busy = workers(clock=lambda: now)
+
+    def work() -> bool:
+        nonlocal now
+        for _ in range(3):
+            now += 60
+            seen.append(busy.stalled())
+            busy.alive()
+        now += 101
+        seen.append(busy.stalled())
+        busy.stop()
+        return False
+
+    busy.add("works", work, limit=100)
+    busy.run(shutdown_timeout=5)
+
+    assert seen == [[], [], [], ["works"]]
+
+
 def test_who_does_not_end_in_time_is_left() -> None:
     """And named, so that what it has in hand can be given back."""
     let_go = threading.Event()
