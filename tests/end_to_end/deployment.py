@@ -50,6 +50,11 @@ _PENDING = text("""
          + (SELECT count(*) FROM delivery WHERE due_at IS NOT NULL)
 """)
 
+_DUE = text("""
+    SELECT (SELECT count(*) FROM execution WHERE due_at <= :now)
+         + (SELECT count(*) FROM delivery WHERE due_at <= :now)
+""")
+
 _LEFT_ALONE = {"delivery": "error", "execution": "waits_for"}
 """Tables with what is put off, and where they say why."""
 
@@ -360,6 +365,15 @@ class Deployment:
         self._let_an_hour_pass()
         with self._engine.connect() as connection:
             return connection.execute(_PENDING).scalar_one() == 0
+
+    def rests(self) -> bool:
+        """Whether nothing can be done right now: what is left waits for more messages."""
+        if self.queue.visible or self.queue.in_flight:
+            return False
+        self._let_an_hour_pass()
+        now = {"now": time.time_ns() // 1000}
+        with self._engine.connect() as connection:
+            return connection.execute(_DUE, now).scalar_one() == 0
 
     def _let_an_hour_pass(self) -> None:
         """Try again what was left alone, as several processes died of it or beside it."""
