@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from flytelineage.entities import Lineage
-from flytelineage.store.bulk import among
+from flytelineage.store.bulk import among, update_many
 from flytelineage.store.database import Database, chunks, from_us, maybe_from_us, seconds
 from flytelineage.store.keys import execution_id, execution_key, scrubbed, short
 from flytelineage.store.schema import delivery, execution, lineage
@@ -296,7 +296,30 @@ def _chosen(connection: Connection, target: str, now: int, limit: int) -> list[A
         for pipeline, share in shares.items()
     }
     # What is locked already is not skipped: there are at least as many of each pipeline.
-    return [row if row.pipeline is None else next(newest[row.pipeline]) for row in rows]
+    chosen = [row if row.pipeline is None else next(newest[row.pipeline]) for row in rows]
+    _change_turns(connection, rows, chosen)
+    return chosen
+
+
+def _change_turns(connection: Connection, rows: Sequence[Any], chosen: Sequence[Any]) -> None:
+    """Let what was passed over be due since what is told instead was.
+
+    If it stayed the one that waits the longest, all that a busy pipeline brings meanwhile
+    would be told in its turn, before what any other pipeline has.
+    """
+    passed, instead = (
+        sorted(
+            (row for row in some if row.execution not in {one.execution for one in others}),
+            key=lambda row: row.pipeline,
+        )
+        for some, others in ((rows, chosen), (chosen, rows))
+    )
+    turns = [
+        {"execution": row.execution, "target": row.target, "due_at": other.due_at}
+        for pair in zip(passed, instead, strict=True)
+        for row, other in (pair, pair[::-1])
+    ]
+    update_many(connection, delivery, turns)
 
 
 def _in_order(connection: Connection, target: str, now: int, limit: int) -> Sequence[Any]:

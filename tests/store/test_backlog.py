@@ -50,6 +50,21 @@ def test_the_newest_of_a_pipeline_comes_first(backlog: Story, store: Store) -> N
     assert [names(store, 1) for _ in range(5)] == [["d"], ["c"], ["b"], ["a"], ["x"]]
 
 
+def test_a_busy_pipeline_leaves_the_others_their_turn(
+    backlog: Story, store: Store, clock: Clock
+) -> None:
+    """As much of it comes as is told, and all of that is newer than what it has to tell."""
+    turns = []
+    for at in range(10, 18):
+        clock.advance(1)
+        backlog.build(f"n{at}", at=at, pipeline=PIPELINE)
+        (lease,) = store.claim_delivery(TARGET, 1, lease_seconds=LEASE)
+        store.settle(lease, [], [])
+        turns.append(lease.execution.name)
+
+    assert turns == ["n10", "n11", "n12", "n13", "x", "n15", "n16", "n17"]
+
+
 def test_who_wants_order_gets_it(backlog: Story, store: Store) -> None:
     """A journal is read from its beginning, and its last line is taken for the newest."""
     turns = []
