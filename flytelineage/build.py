@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -199,7 +199,7 @@ class Build:
         )
         told = self._told(lineage, early=self._just_began(lease))
         if self._store.finish_build(lease, built, told, held=self._held):  # 10
-            self._note(lease, built, time.monotonic() - began, reads.requests)
+            self._note(lease, built, told, time.monotonic() - began, reads.requests)
             if consulted.unavailable and built.pipeline and lease.pipeline is None:
                 self._log_guess(lineage, built.pipeline)
         else:
@@ -343,14 +343,16 @@ class Build:
 
     # ------------------------------------------------------------------- telling it
 
-    def _note(self, lease: BuildLease, built: Built, seconds: float, reads: int) -> None:
+    def _note(
+        self, lease: BuildLease, built: Built, told: Sequence[str], seconds: float, reads: int
+    ) -> None:
         lineage = built.lineage
         self._report.note_build(lineage, waiting=bool(built.waiting))
         self._metrics.build_seconds.observe(seconds)
         if lease.terminal_at is not None and not lease.ended:
             self._metrics.executions_finished.labels(lineage.phase).inc()
         self._log.info(
-            "Built %s (%s): %d tasks, %d datasets%s%s in %.2f s with %d reads",
+            "Built %s (%s): %d tasks, %d datasets%s%s in %.2f s with %d reads%s",
             lineage.execution,
             lineage.phase,
             len(lineage.tasks),
@@ -359,6 +361,7 @@ class Build:
             f", {len(lineage.incomplete)} things unknown" if lineage.incomplete else "",
             seconds,
             reads,
+            "" if told else "; no target is told",
             extra=_extra(lease, "build") | {"seconds": round(seconds, 3)},
         )
 

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from unittest.mock import Mock
 
 import pytest
 from flyteidl.admin import execution_pb2
@@ -14,6 +15,7 @@ from flyteidl.admin import execution_pb2
 from flytelineage import build as build_module
 from flytelineage import consultant
 from flytelineage.builder import LineageBuilder
+from flytelineage.collect import Collector, Unavailable
 from flytelineage.daemon import Daemon
 from flytelineage.entities import IO, Copy, DatasetId, Edge, Evidence, ExecutionId
 from flytelineage.errors import (
@@ -783,6 +785,33 @@ def test_waiting_for_flyteadmin_never_spins(daemon, stream, clock, asked):
         running.build()
 
     assert 5 < len(admin.calls) < 40
+
+
+def test_a_build_that_nobody_hears_of_says_so(daemon, stream, clock, caplog):
+    """Else its line in the log is the last one of it, and reads as if all went well."""
+    caplog.set_level(logging.INFO)
+    bad = {"phase": "FAILED", "outcomes": {"n1": Outcome(phase="FAILED")}}
+    running = daemon(MemorySource(stream(**bad).bodies()))
+
+    drain(running, clock)
+
+    (line,) = [line for line in caplog.messages if line.startswith("Built ")]
+    assert line.endswith("; no target is told")
+
+
+def test_status_says_that_an_object_store_does_not_answer(
+    daemon, stream, clock, store, monkeypatch
+):
+    """Until it is built without, or what it read is there."""
+    running = daemon(MemorySource(stream().bodies()))
+    away = Unavailable("s3://bucket/inputs.pb: it timed out")
+    monkeypatch.setattr(Collector, "collect", Mock(side_effect=away))
+
+    built_once(running, clock)
+
+    standing = store.standing(ExecutionId(project="flytesnacks", domain="development", name="a1b2"))
+    assert standing.waits_for == f"an object store does not answer: {away}"
+    assert store.status()["executions"]["unanswered"] == 0
 
 
 def test_a_guess_is_pinned_when_patience_is_over(daemon, stream, clock, asked, caplog):
