@@ -22,7 +22,7 @@ from traitlets.config import Config, Configurable
 
 from flytelineage import __version__, commands
 from flytelineage.commands import COMMANDS, Command
-from flytelineage.errors import AdminUnavailable, ConfigError, FlyteLineageError
+from flytelineage.errors import AdminUnavailable, ConfigError, FlyteLineageError, StuckError
 from flytelineage.logs import LogLevel
 from flytelineage.options import SOURCES, TARGETS, TRANSFORMS, Plugin, PluginGroup, Plugins
 from flytelineage.signals import StopSignals
@@ -364,7 +364,7 @@ class FlyteLineage(StrictApplication):
 
     def _run_daemon(self) -> int:
         with StopSignals(self.log) as signals, ExitStack() as parts:
-            signals.on_stop(self._leave_unbegun)
+            signals.on_stop(self._leave)  # while parts are set up nothing is in hand
             source = self.build_source()
             parts.callback(source.close)
             targets = self.build_targets()
@@ -377,9 +377,16 @@ class FlyteLineage(StrictApplication):
             signals.on_stop(daemon.stop, *([admin.close] if admin else []))
             parts.enter_context(self._watched(daemon))
             self.log.info("%s", self._start_line(source, store, targets))
-            left = daemon.run()
+            try:
+                left = daemon.run()
+            except StuckError as exc:
+                self.log.error("%s", exc)
+                self._leave(status=1)
             if left:
-                self._leave(left)
+                self.log.warning(
+                    "Waited no longer for %s; what was in hand is done again", ", ".join(left)
+                )
+                self._leave()
         self.log.info("Stopped")
         return 0
 
@@ -397,23 +404,14 @@ class FlyteLineage(StrictApplication):
             )
             yield
 
-    def _leave_unbegun(self) -> NoReturn:
-        """End while parts are set up: one may wait for a server, and nothing is in hand yet."""
+    def _leave(self, *, status: int = 0) -> NoReturn:
+        """End at once: threads that wait for a server would hold the process.
+
+        Nothing is lost by that: what they had in hand is begun anew by whoever is next.
+        """
         self.log.info("Stopped")
         logging.shutdown()
-        os._exit(0)
-
-    def _leave(self, left: Sequence[str]) -> NoReturn:
-        """End although threads are at work that do not end; they would hold the process.
-
-        Nothing is lost by that: whatever they had in hand is begun anew by whoever is next.
-        """
-        self.log.warning(
-            "Stopped without waiting any longer for %s; what was in hand is done again",
-            ", ".join(left),
-        )
-        logging.shutdown()
-        os._exit(0)
+        os._exit(status)
 
     def _start_line(self, source: Source, store: Store, targets: Mapping[str, Target]) -> str:
         told = ", ".join(targets) or "nobody (no targets)"

@@ -50,7 +50,7 @@ from flytelineage.workers import LAST_SECONDS, Fatal, Workers
 POLL_LIMIT_SECONDS = 30.0
 """How long the source may take over one receive, waiting for messages not counted."""
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+LEAST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0, 30.0
 """Of a loop whose queue or store does not answer: soon enough for who waits for it to be back."""
 
 KEEP_SECONDS = 1.0
@@ -249,8 +249,8 @@ class Daemon(LoggingConfigurable):
         self._scope = Scope(include, exclude)
         self._pace = Pace(self.retry_seconds, self.max_retry_seconds)
         rests = Pace(
-            min(self.retry_seconds, FIRST_PAUSE_SECONDS),
-            min(self.max_retry_seconds, LONGEST_PAUSE_SECONDS),
+            min(max(self.retry_seconds, LEAST_PAUSE_SECONDS), FIRST_PAUSE_SECONDS),
+            min(max(self.max_retry_seconds, LEAST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS),
         )
         self._workers = Workers(
             self.log,

@@ -47,6 +47,13 @@ class SourceError(FlyteLineageError):
     """
 
 
+class StuckError(FlyteLineageError):
+    """A thread stands still, and nothing helps but another process.
+
+    Whatever it has in hand is begun anew; nothing is lost.
+    """
+
+
 class StoreError(FlyteLineageError):
     """The store could not be reached, and nothing in it changed.
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flytelineage.errors import FlyteLineageError
+from flytelineage.errors import FlyteLineageError, StuckError
 
 MAX_RESTARTS = 3
 """So often a thread is replaced within `RESTART_SECONDS`; then the process ends."""
@@ -167,7 +167,7 @@ class Workers:
                 self._replace(worker)
         # Twice the limit: whoever asks `stalled` shall see it before the process ends.
         if stalled := self.stalled(times=2):
-            self._end(FlyteLineageError(f"Stuck, and nothing helps: {', '.join(stalled)}"))
+            self._end(StuckError(f"Stuck, and nothing helps: {', '.join(stalled)}"))
 
     def _replace(self, worker: _Worker) -> None:
         now = self._clock()
