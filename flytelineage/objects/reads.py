@@ -90,7 +90,6 @@ class Tally:
         if self._within is not None:
             self._within.received(nbytes)
 
-
     def ended(self, result: str) -> None:
         """Count how a read ended, whatever requests it took."""
         with self._lock:

@@ -166,6 +166,10 @@ class Database:
             return int(connection.execute(_PG_NOW).scalar_one())
         return self.steady.now()
 
+    def elapsed(self) -> float:
+        """Seconds that have passed since any moment, by a clock that nobody sets."""
+        return self._clock().timestamp() if self._clock is not None else time.monotonic()
+
     def insert(self, table: Table) -> postgresql.Insert:
         """An insert that knows ON CONFLICT."""
         if self.dialect == "sqlite":

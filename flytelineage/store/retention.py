@@ -13,6 +13,8 @@ lineage and the deliveries of who holds a watermark stay, whatever their age.
 
 from __future__ import annotations
 
+import logging
+import math
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
     from flytelineage.entities import ExecutionId
     from flytelineage.store.values import DeliveryLease
 
+log = logging.getLogger(__name__)
+
 STEP_ROWS = 500
 """Rows that one transaction removes at most."""
 
@@ -65,6 +69,12 @@ STEP_DELIVERIES = 100
 
 PASS_SECONDS = 3600.0
 """Between the beginnings of two passes; most of one is looking at what is kept."""
+
+JUMP_SECONDS = 3600.0
+"""A clock that gains more than that at once was set, and perhaps wrongly."""
+
+DOUBT_SECONDS = 86_400.0
+"""So long nothing is removed then: time for people, or for what corrects clocks."""
 
 LEASE_SECONDS = 60.0
 """For which a delivery that is given up is held."""
@@ -110,10 +120,14 @@ class Retention:
         self._after: Any = None
         self._under_way = False
         self._next_pass: int | None = None
+        self._ahead: int | None = None  # the store's time without what has passed
+        self._sure_at = -math.inf
 
     def clean(self, keep: Keep) -> Cleaned:
         """Do the next step of a pass; between two passes nothing."""
         now = self._database.read(self._database.now)
+        if self._is_doubtful(now):
+            return Cleaned()
         if not self._under_way and self._rests(now):
             return Cleaned()
         step = self._steps[self._at](keep, now, self._after)
@@ -126,6 +140,20 @@ class Retention:
             unsettled=tuple(step.unsettled),
             more=self._under_way,
         )
+
+    def _is_doubtful(self, now: int) -> bool:
+        """Whether the clock was set forward a while ago: then all would seem to be old."""
+        elapsed = self._database.elapsed()
+        set_by = now - seconds(elapsed) - (self._ahead or 0)
+        if self._ahead is not None and set_by > seconds(JUMP_SECONDS):
+            log.warning(
+                "The clock of the store was set forward by %.0f hours: nothing is removed for its "
+                "age within a day. If the clock is wrong now, set it right",
+                set_by / 1_000_000 / 3600,
+            )
+            self._sure_at = elapsed + DOUBT_SECONDS
+        self._ahead = now - seconds(elapsed)
+        return elapsed < self._sure_at
 
     def _rests(self, now: int) -> bool:
         """Whether the last pass began a short while ago; if not, the next one begins."""

@@ -12,6 +12,7 @@ from flytelineage.entities import DatasetId
 from flytelineage.errors import StoreError
 from flytelineage.store import Cleaned, DeliveryLease, Refused, SeenEdges, Store, retention
 from flytelineage.store import schema as tables
+from flytelineage.store.clock import SteadyClock
 from flytelineage.store.watermark import Watermark
 from tests.store.conftest import (
     LEASE,
@@ -51,6 +52,35 @@ def told(story: Story, name: str, *claims: Any) -> None:
     """An execution that is built and told."""
     story.build(name)
     assert story.deliver(*claims) == name
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_clock_that_is_set_forward_makes_nothing_old(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be wrong: what is removed for it does not come back."""
+    store = open_store()
+    wall, passed_by = 1_800_000_000.0, 1000.0
+    database = store._rooms.database
+    monkeypatch.setattr(database, "_clock", None)
+    database.steady = SteadyClock(lambda: to_us_of(wall), lambda: to_us_of(passed_by))
+    monkeypatch.setattr(database, "elapsed", lambda: passed_by)
+    store.record([event("a", terminal=True)], [Refused("x", "bad")])
+    assert passed(store) == Cleaned()
+
+    wall += 400 * DAY
+    for moment in (1001.0, 5000.0, 1001.0 + DAY - 1):
+        passed_by = moment
+        assert passed(store) == Cleaned()
+    assert rows(store, tables.quarantine) == 1
+    assert caplog.text.count("was set forward by 9600 hours") == 1
+
+    passed_by = 1001.0 + DAY
+    assert passed(store).removed["quarantine"] == 1
+
+
+def to_us_of(seconds: float) -> int:
+    return int(seconds * 1_000_000)
 
 
 class TestEvents:
