@@ -24,6 +24,9 @@ RESTART_SECONDS = 3600.0
 LOOK_SECONDS = 0.5
 """How often the threads are looked after."""
 
+FROZEN_SECONDS = 90.0
+"""Where nobody looked for so long, the process itself stood still: SIGSTOP, a paused machine."""
+
 LAST_SECONDS = 2.0
 """Of a stop that takes too long, these are left for giving back what is in hand."""
 
@@ -80,6 +83,7 @@ class Workers:
         self._own = threading.local()  # the worker of each thread
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
+        self._looked_at = 0.0
 
     @property
     def stopping(self) -> bool:
@@ -134,6 +138,7 @@ class Workers:
         Raises:
             Exception: What ended the workers.
         """
+        self._looked_at = self._clock()
         for worker in self._workers:
             self._start(worker)
         while not self._stopping.wait(LOOK_SECONDS):
@@ -160,6 +165,7 @@ class Workers:
 
     def _look_after(self) -> None:
         """Replace threads that ended; end everything where that does not help."""
+        self._forgive()
         for worker in self._workers:
             # Asked in this order: a stop may come just now, and then they may all end.
             ended = worker.thread is not None and not worker.thread.is_alive()
@@ -168,6 +174,13 @@ class Workers:
         # Twice the limit: whoever asks `stalled` shall see it before the process ends.
         if stalled := self.stalled(times=2):
             self._end(StuckError(f"Stuck, and nothing helps: {', '.join(stalled)}"))
+
+    def _forgive(self) -> None:
+        """Count no time against a unit in which the whole process stood still."""
+        before, self._looked_at = self._looked_at, self._clock()
+        if self._looked_at - before > FROZEN_SECONDS:
+            for worker in self._workers:
+                worker.beat = max(worker.beat, self._looked_at)
 
     def _replace(self, worker: _Worker) -> None:
         now = self._clock()

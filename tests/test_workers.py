@@ -120,6 +120,31 @@ def test_a_unit_of_work_that_takes_too_long_is_seen_and_ends_all(quick: None) ->
     assert failures == ["Stuck, and nothing helps: hangs"]
 
 
+def test_who_was_frozen_is_not_stuck(quick: None) -> None:
+    """After SIGCONT all units have taken long, and none of them is to blame."""
+    now = 0.0
+    let_go = threading.Event()
+    began = threading.Event()
+
+    def poll() -> bool:
+        began.set()
+        let_go.wait(timeout=10)
+        return False
+
+    frozen = workers(clock=lambda: now)
+    frozen.add("polls", poll, limit=30)
+    for worker in frozen._workers:
+        frozen._start(worker)
+    assert began.wait(timeout=10)
+
+    now = 1000.0
+    frozen._look_after()
+    assert not frozen.stopping
+    assert frozen.stalled() == []
+    frozen.stop()
+    let_go.set()
+
+
 def ended(hanging: Workers) -> str:
     with pytest.raises(FlyteLineageError) as failure:
         hanging.run(shutdown_timeout=0)
