@@ -171,13 +171,14 @@ class Build:
             # As good as over; but only its last event says how it ended.
             self._store.postpone_build(lease, self._store.idle, counted=False)
             return
+        patient = self._pace.patient and lease.attempts <= self._limits.patience
         collected = self._collector.collect(  # 7
             facts,
             self._store,
             reads,
             pinned=_pinned(lease),
             now=_now(),
-            patient=self._pace.patient and lease.attempts <= self._limits.patience,
+            patient=patient,
         )
         build = self._builder.build(facts, collected)  # 8
         if build.lineage.partial and (
@@ -186,6 +187,8 @@ class Build:
         ):
             return
         lineage = self._describer.describe(build, reads)  # 9
+        if patient and reads.tally.results.get("unavailable"):
+            raise Unavailable("what was written could not be looked at")
         lineage = lineage.model_copy(update={"revision": lease.revision})
         self._reached("built")
         built = Built(

@@ -22,6 +22,7 @@ from flytelineage.errors import (
     AdminUnavailable,
     ConfigError,
     PermanentTargetError,
+    ReadError,
     RefusedByStoreError,
     SourceError,
     StoreError,
@@ -30,6 +31,7 @@ from flytelineage.errors import (
 )
 from flytelineage.events import decode
 from flytelineage.objects import ObjectReader
+from flytelineage.objects.reads import Reading
 from flytelineage.parts import written
 from flytelineage.sources.file import FileSource
 from flytelineage.store import Store
@@ -668,6 +670,33 @@ def test_no_message_is_taken_while_the_store_is_away(daemon, stream, clock, stor
     source.again()
     drain(running, clock)
     assert len(running.targets["memory"].emitted) == 1
+
+
+def test_what_was_written_is_waited_for_where_it_cannot_be_looked_at(
+    daemon, stream, clock, monkeypatch
+):
+    """A build that went on without would tell no columns until it is tried again."""
+    failing = True
+    get = Reading._get
+
+    def fail_for_footers(self, method, *args):
+        if method == "parquet" and failing:
+            raise ReadError("unavailable")
+        return get(self, method, *args)
+
+    monkeypatch.setattr(Reading, "_get", fail_for_footers)
+    running = daemon(MemorySource(stream().bodies()))
+    while running.source.visible:
+        running.intake()
+    clock.advance(11)
+    running.build()
+    assert not running.deliver("memory")
+
+    failing = False
+    drain(running, clock)
+
+    (told,) = running.targets["memory"].emitted
+    assert all(dataset.schema_ for dataset in told.datasets)
 
 
 def test_an_execution_that_cannot_be_built_delays_no_other(daemon, stream, clock, monkeypatch):
