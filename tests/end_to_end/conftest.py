@@ -13,12 +13,15 @@ from flytelineage.testing.aws import LocalAws, local_aws
 from flytelineage.testing.simulator import S3Storage
 from tests.end_to_end.corpus import Corpus, corpus
 from tests.end_to_end.deployment import Deployment
-from tests.end_to_end.points import Point, pairs
+from tests.end_to_end.points import Point, pairs, some_long
 from tests.end_to_end.worker import INNER, WRITTEN
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests with a `seed` for each round, those with a `point` or a `pair` for each."""
+    """Run tests with a `seed` for each round, those with a `point` or a `pair` for each.
+
+    Unless places are given some are left to `make faults`: all of them take minutes.
+    """
     first = metafunc.config.getoption("--fault-seed")
     seeds = range(first, first + metafunc.config.getoption("--fault-rounds"))
     given = [one for one in metafunc.config.getoption("--fault-points").split(",") if one]
@@ -26,10 +29,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         shared = given or [*crash.STEPS, *WRITTEN]
         found = [(seed, *pair) for seed in seeds for pair in pairs(shared, seed)]
         ids = [f"{seed}-{one}-{another}" for seed, one, another in found]
-        metafunc.parametrize("pair", found, ids=ids)
+        kept = range(0, len(found), 1 if given else 3)
+        metafunc.parametrize("pair", some_long(found, kept=kept), ids=ids)
     if "point" in metafunc.fixturenames:
         points = [Point(seed, one) for seed in seeds for one in given or [*crash.STEPS, *INNER]]
-        metafunc.parametrize("point", points, ids=str)
+        kept = range(0, len(points), 1 if given else 2)
+        metafunc.parametrize("point", some_long(points, kept=kept), ids=map(str, points))
     if "seed" in metafunc.fixturenames:
         metafunc.parametrize("seed", seeds)
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
 
 MOST_PASSES = 3
 """Later than at this pass of a place nobody is killed, unless the place says so."""
@@ -36,6 +41,14 @@ class Point:
 
     def __str__(self) -> str:
         return f"{self.seed}-{self.place}"
+
+
+def some_long(values: Sequence[T], *, kept: Sequence[int]) -> list[Any]:
+    """All values as parameters; those besides the ones at these positions take long in sum."""
+    return [
+        value if at in kept else pytest.param(value, marks=pytest.mark.long)
+        for at, value in enumerate(values)
+    ]
 
 
 def pairs(places: Sequence[str], seed: int) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from tests.end_to_end.checks import check, check_store
 from tests.end_to_end.corpus import Corpus
 from tests.end_to_end.deployment import Deployment
 from tests.end_to_end.gate import Gate
+from tests.end_to_end.points import some_long
 from tests.end_to_end.test_store_fails import hurry
 
 pytestmark = pytest.mark.processes
@@ -36,7 +37,7 @@ def _slow(gate: Gate) -> Callable[[], None]:
     return lambda: setattr(gate, "delay_seconds", 0.0)
 
 
-@pytest.mark.parametrize("fault", [_shut, _cut_off, _hanging, _slow])
+@pytest.mark.parametrize("fault", some_long([_shut, _cut_off, _hanging, _slow], kept=[1, 2]))
 def test_object_store_comes_back(
     fault: Callable[[Gate], Callable[[], None]],
     on_sqlite: Deployment,

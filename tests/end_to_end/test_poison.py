@@ -81,6 +81,8 @@ def test_message_that_kills_the_process_is_quarantined_undecoded(
     (tmp_path / "sitecustomize.py").write_text(DEADLY)
     deadly = f'{{"Type": "Notification", "Message": "{MARK}"}}'
     environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    # The queue's clock runs fast, and children are slow: nobody shall be hidden too briefly.
+    on_sqlite.queue.attributes["VisibilityTimeout"] = "200"
     on_sqlite.queue.send([deadly, *messages.calm])
 
     statuses = []

@@ -20,6 +20,7 @@ from flytelineage.testing.datahub import Fault
 from tests.end_to_end.checks import check
 from tests.end_to_end.corpus import Corpus
 from tests.end_to_end.deployment import Daemon, Deployment
+from tests.end_to_end.points import some_long
 
 pytestmark = pytest.mark.processes
 
@@ -104,7 +105,9 @@ def _hang_objects(deployment: Deployment) -> Callable[[], None]:
     return lambda: setattr(deployment.gate("s3"), "hanging", False)
 
 
-@pytest.mark.parametrize("trouble", [_hang_datahub, _break_datahub, _hang_objects])
+@pytest.mark.parametrize(
+    "trouble", some_long([_hang_datahub, _break_datahub, _hang_objects], kept=[0, 1])
+)
 def test_stop_waits_no_longer_than_it_may(
     trouble: Callable[[Deployment], Callable[[], None]],
     on_sqlite: Deployment,

@@ -16,6 +16,7 @@ from flytelineage.testing.simulator import S3Storage
 from tests.end_to_end.checks import check, check_store, differences
 from tests.end_to_end.corpus import Corpus, backlog
 from tests.end_to_end.deployment import Deployment
+from tests.end_to_end.points import some_long
 
 pytestmark = pytest.mark.processes
 
@@ -38,6 +39,7 @@ def hurry(deployment: Deployment) -> None:
     deployment.options |= {"Daemon.retry_seconds": 0.01, "Daemon.max_retry_seconds": CAP}
 
 
+@pytest.mark.long
 def test_target_is_down_for_a_day(on_sqlite: Deployment, nights: Corpus) -> None:
     """The others are told at once; it is looked at now and then, and told the newest at last."""
     hurry(on_sqlite)
@@ -116,7 +118,7 @@ def _shut(deployment: Deployment) -> Callable[[], None]:
     return gate.open
 
 
-@pytest.mark.parametrize("fault", [_slow, _hanging, _shut])
+@pytest.mark.parametrize("fault", some_long([_slow, _hanging, _shut], kept=[1]))
 def test_target_that_does_not_answer_delays_no_other(
     fault: Callable[[Deployment], Callable[[], None]],
     on_sqlite: Deployment,
