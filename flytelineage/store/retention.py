@@ -27,7 +27,6 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
-    false,
     func,
     or_,
     select,
@@ -36,6 +35,7 @@ from sqlalchemy import (
 )
 
 from flytelineage.errors import StoreError
+from flytelineage.store import ages
 from flytelineage.store.bulk import delete_many
 from flytelineage.store.database import Database, seconds
 from flytelineage.store.intake import NOT_BEGUN
@@ -50,7 +50,6 @@ from flytelineage.store.schema import (
     quarantine,
     seen_edge,
     waiting,
-    watermark,
 )
 from flytelineage.store.values import Cleaned, Keep, Unsettled
 from flytelineage.store.watermark import Watermark
@@ -78,8 +77,6 @@ DOUBT_SECONDS = 86_400.0
 
 LEASE_SECONDS = 60.0
 """For which a delivery that is given up is held."""
-
-_DAY = 86_400.0
 
 
 @dataclass(slots=True)
@@ -166,7 +163,7 @@ class Retention:
 
     def _give_up(self, keep: Keep, now: int, _after: Any) -> _Step:
         """Give up deliveries that nobody took for so long, and say which."""
-        which = _old_deliveries(keep, now)
+        which = ages.old_deliveries(keep, now)
         query = select(delivery.c.execution, delivery.c.target).where(which)
         found = self._database.read(
             lambda connection: connection.execute(query.limit(STEP_DELIVERIES)).all()
@@ -192,7 +189,7 @@ class Retention:
 
     def _events(self, keep: Keep, now: int, after: Any) -> _Step:
         """Remove the next events in the order in which they came, if they are settled."""
-        before = _before(keep.events, now)
+        before = ages.bound(keep.events, now)
         if before is None:
             return _Step()
         page = self._database.read(lambda c: c.execute(_next_events(after or 0)).all())
@@ -200,7 +197,7 @@ class Retention:
         if not rows:
             return _Step()
         keys = sorted({row.execution for row in rows})
-        bounds = _Bounds(now, before, _before(keep.runs, now))
+        bounds = _Bounds(now, before, ages.bound(keep.runs, now))
 
         def remove(connection: Connection) -> tuple[int, list[Unsettled]]:
             gone, lost = _archive(connection, keys, bounds)
@@ -216,14 +213,14 @@ class Retention:
 
     def _lineage(self, keep: Keep, now: int, after: Any) -> _Step:
         """Remove lineage that is settled and stands in no catalogue any more."""
-        before = _before(keep.lineage, now)
+        before = ages.bound(keep.lineage, now)
         if before is None:
             return _Step()
         since = (lineage.c.built_at, lineage.c.execution)
         query = (
             select(*since)
-            .where(lineage.c.built_at < before, *_settled(lineage.c.execution))
-            .where(*_beyond(since, after))
+            .where(lineage.c.built_at < before, *ages.settled(lineage.c.execution))
+            .where(*ages.beyond(since, after))
             .order_by(*since)
             .limit(STEP_ROWS)
         )
@@ -236,7 +233,7 @@ class Retention:
                 delete(lineage).where(
                     lineage.c.execution.in_(keys),
                     lineage.c.built_at < before,
-                    *_settled(lineage.c.execution),
+                    *ages.settled(lineage.c.execution),
                 )
             ).rowcount
 
@@ -244,12 +241,12 @@ class Retention:
 
     def _deliveries(self, keep: Keep, now: int, after: Any) -> _Step:
         """Remove deliveries that are settled and hold no watermark."""
-        before = _before(keep.deliveries, now)
+        before = ages.bound(keep.deliveries, now)
         if before is None:
             return _Step()
         key = (delivery.c.execution, delivery.c.target)
-        old = (delivery.c.settled_at < before, ~_unsettled(), ~_holds(*key))
-        query = select(*key).where(*old, *_beyond(key, after)).order_by(*key).limit(STEP_ROWS)
+        old = (delivery.c.settled_at < before, ~ages.unsettled(), ~ages.holds(*key))
+        query = select(*key).where(*old, *ages.beyond(key, after)).order_by(*key).limit(STEP_ROWS)
         rows = self._database.read(lambda connection: connection.execute(query).all())
 
         def remove(connection: Connection) -> int:
@@ -261,7 +258,7 @@ class Retention:
 
     def _runs(self, keep: Keep, now: int, after: Any) -> _Step:
         """Remove executions of which nothing else is left."""
-        before = _before(keep.runs, now)
+        before = ages.bound(keep.runs, now)
         if before is None:
             return _Step()
         # Of those that only FlyteAdmin spoke of nobody knows when they began.
@@ -272,7 +269,7 @@ class Retention:
         key = execution.c.key
         left = [exists().where(table.c.execution == key) for table in (lineage, delivery, event)]
         old = (execution.c.archived_at.is_not(None), began, *(~any_left for any_left in left))
-        query = select(key).where(*old, *_beyond((key,), after)).order_by(key).limit(STEP_ROWS)
+        query = select(key).where(*old, *ages.beyond((key,), after)).order_by(key).limit(STEP_ROWS)
         rows = self._database.read(lambda connection: connection.execute(query).all())
 
         def remove(connection: Connection) -> int:
@@ -301,7 +298,7 @@ class Retention:
         self, what: str, at: ColumnElement[int], days: float, now: int, *which: ColumnElement[bool]
     ) -> _Step:
         """Remove rows of a table by a time that stands in them."""
-        before = _before(days, now)
+        before = ages.bound(days, now)
         if before is None:
             return _Step()
         table: Any = at.table
@@ -332,7 +329,7 @@ class Retention:
             now = self._database.now(connection)
             return {
                 what: int(connection.scalar(select(func.count()).where(*conditions)) or 0)
-                for what, conditions in _old(keep, now).items()
+                for what, conditions in ages.old(keep, now).items()
             }
 
         return self._database.read(look)
@@ -361,59 +358,9 @@ class _Bounds:
     any: int | None
 
 
-def _before(days: float, now: int) -> int | None:
-    """What is older goes; `None` where all is kept."""
-    return now - seconds(days * _DAY) if days else None
-
-
 def _days(microseconds: int) -> str:
-    days = round(microseconds / 1_000_000 / _DAY)
+    days = round(microseconds / 1_000_000 / ages.DAY_SECONDS)
     return "a day" if days == 1 else f"{days} days"
-
-
-def _beyond(columns: Sequence[Any], after: Any) -> list[ColumnElement[bool]]:
-    """Only rows behind the last one of the step before."""
-    return [] if after is None else [tuple_(*columns) > tuple_(*after)]
-
-
-# -------------------------------------------------------------------- conditions
-
-
-def _unsettled() -> ColumnElement[bool]:
-    return delivery.c.state.in_(("due", "held"))
-
-
-def _holds(of: Any, target: Any) -> ColumnElement[bool]:
-    """Whether an execution told a catalogue something last, or is next in line."""
-    return or_(
-        exists().where(watermark.c.target == target, watermark.c.holder == of),
-        exists().where(watermark.c.displaced == of, watermark.c.target == target),
-    )
-
-
-def _settled(of: Any) -> tuple[ColumnElement[bool], ...]:
-    """Conditions under which nobody needs the lineage of an execution any more."""
-    needs = or_(_unsettled(), _holds(delivery.c.execution, delivery.c.target))
-    return (
-        ~exists().where(delivery.c.execution == of, needs),
-        exists().where(execution.c.key == of, execution.c.due_at.is_(None)),
-    )
-
-
-def _old_deliveries(keep: Keep, now: int) -> ColumnElement[bool]:
-    """Deliveries that were asked for so long ago that they are given up.
-
-    A delivery is tried for as long as the events are kept, and held for as long as what
-    is held is there.
-    """
-    due = min(filter(None, (keep.events, keep.lineage, keep.deliveries)), default=0)
-    held = min(filter(None, (keep.lineage, keep.deliveries)), default=0)
-    old = [
-        and_(delivery.c.state == state, delivery.c.wanted_at < before)
-        for state, days in (("due", due), ("held", held))
-        if (before := _before(days, now)) is not None
-    ]
-    return and_(or_(false(), *old), func.coalesce(delivery.c.lease_until, 0) <= now)
 
 
 def _these(rows: Sequence[Any]) -> ColumnElement[bool]:
@@ -482,7 +429,7 @@ def _archive(
     rows = _locked(connection, keys)
     waits = set(
         connection.scalars(
-            select(delivery.c.execution).where(delivery.c.execution.in_(keys), _unsettled())
+            select(delivery.c.execution).where(delivery.c.execution.in_(keys), ages.unsettled())
         )
     )
     gone, fresh, lost = set(), [], []
@@ -562,29 +509,3 @@ def _lock_deliveries(connection: Connection, which: ColumnElement[bool]) -> None
         .order_by(delivery.c.execution, delivery.c.target)
         .with_for_update()
     )
-
-
-def _old(keep: Keep, now: int) -> dict[str, tuple[ColumnElement[bool], ...]]:
-    """What a pass would remove by age, as conditions; what it gives up is `undelivered`."""
-    found: dict[str, tuple[ColumnElement[bool], ...]] = {
-        "undelivered": (_old_deliveries(keep, now),)
-    }
-    if (before := _before(keep.events, now)) is not None:
-        needs = exists().where(
-            execution.c.key == event.c.execution,
-            execution.c.archived_at.is_(None),
-            or_(execution.c.due_at.is_not(None), execution.c.terminal_at.is_(None)),
-        )
-        waits = exists().where(delivery.c.execution == event.c.execution, _unsettled())
-        found["events"] = (event.c.received_at < before, ~needs, ~waits)
-    if (before := _before(keep.lineage, now)) is not None:
-        found["lineage"] = (lineage.c.built_at < before, *_settled(lineage.c.execution))
-    if (before := _before(keep.deliveries, now)) is not None:
-        key = (delivery.c.execution, delivery.c.target)
-        found["deliveries"] = (delivery.c.settled_at < before, ~_unsettled(), ~_holds(*key))
-    if (before := _before(keep.quarantine, now)) is not None:
-        found["quarantine"] = (quarantine.c.last_seen < before,)
-    if (before := _before(keep.locations, now)) is not None:
-        places = ~location.c.key.startswith("pipeline:")
-        found["locations"] = (location.c.registered_at < before, places)
-    return found
