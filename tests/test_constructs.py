@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -113,6 +114,14 @@ def last_told(folder):
     }
 
 
+@pytest.fixture
+def one_of_two(request, name):
+    """Let every construct go half of these ways; all of them take a minute for each core."""
+    way = f"{request.function.__name__} {name}".encode()
+    if zlib.crc32(way) % 2 and not request.config.getoption("--faults"):
+        pytest.skip("takes long: make faults")
+
+
 @pytest.mark.parametrize("name", CONSTRUCTS)
 class TestConstructs:
     def test_whole_lineage_is_as_the_workflow_has_it(self, name, tmp_path):
@@ -124,6 +133,7 @@ class TestConstructs:
         whole = lineages(tmp_path / "a" / "lineage.jsonl")
         assert [str(one.execution) for one in whole if one.partial or one.incomplete] == []
 
+    @pytest.mark.usefixtures("one_of_two")
     def test_order_doubles_and_encodings_do_not_matter(self, name, tmp_path):
         """One queue carries all encodings at once, in any order, and some messages twice."""
         numbers = random.Random(name)
@@ -134,6 +144,7 @@ class TestConstructs:
 
         assert found(bodies, tmp_path / "a") == true(streams, "truth")
 
+    @pytest.mark.usefixtures("one_of_two")
     def test_inline_data_gives_the_same(self, name, tmp_path):
         """Propeller may send literals inside of events instead of where they are."""
         storage = FolderStorage(tmp_path / "bucket")
@@ -142,6 +153,7 @@ class TestConstructs:
 
         assert found(bodies, tmp_path / "a") == true(streams, "truth")
 
+    @pytest.mark.usefixtures("one_of_two")
     def test_name_is_guessed_where_nobody_says_it(self, name, tmp_path):
         """Raw events: all but the name is the same."""
         streams = family(CONSTRUCTS[name](FolderStorage(tmp_path / "bucket"), start=START))
@@ -149,6 +161,7 @@ class TestConstructs:
 
         assert found(bodies, tmp_path / "a") == true(streams, "guessed_truth")
 
+    @pytest.mark.usefixtures("one_of_two")
     def test_what_comes_after_a_delivery_corrects_it(self, name, tmp_path):
         """Half of the messages and the ends come first, and all is told; then the rest.
 
@@ -170,6 +183,7 @@ class TestConstructs:
 
         assert without_places(last_told(tmp_path)) == without_places(true(streams, "truth"))
 
+    @pytest.mark.usefixtures("one_of_two")
     def test_executions_may_be_built_in_any_order(self, name, tmp_path):
         """The newest first: what it reads of older ones has no name yet, and then gets one."""
         streams = family(CONSTRUCTS[name](FolderStorage(tmp_path / "bucket"), start=START))
@@ -184,6 +198,7 @@ class TestConstructs:
 
         assert without_places(last_told(tmp_path)) == without_places(true(streams, "truth"))
 
+    @pytest.mark.usefixtures("one_of_two")
     def test_facts_are_the_same_in_any_order(self, name):
         """Whatever arrives first, and how often."""
         for stream in family(CONSTRUCTS[name](MemoryStorage(), start=START)):
@@ -226,6 +241,7 @@ class TestWithFlyteAdmin:
 
         assert found(bodies, tmp_path / "a", admin=self.admin) == true(self.streams, "admin_truth")
 
+    @pytest.mark.usefixtures("one_of_two")
     def test_what_was_lost_on_the_way_is_fetched(self, name, tmp_path):
         """FlyteAdmin publishes at most once; half of the messages never came."""
         bodies = [

@@ -213,11 +213,13 @@ def link_to_elsewhere(data: Path) -> None:
 
 Harm = Callable[[Path], None]
 
-_MEASURED = """
-import resource, sys
+_MEASURED = r"""
+import re, sys
+from pathlib import Path
 from flytelineage.app import main
 code = main(sys.argv[1:])
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# Not ru_maxrss: that begins with the memory of the process that started this one.
+print(code, int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 """
 
 

@@ -29,11 +29,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         shared = given or [*crash.STEPS, *WRITTEN]
         found = [(seed, *pair) for seed in seeds for pair in pairs(shared, seed)]
         ids = [f"{seed}-{one}-{another}" for seed, one, another in found]
-        kept = range(0, len(found), 1 if given else 3)
+        kept = range(0, len(found), 1 if given else 4)
         metafunc.parametrize("pair", some_long(found, kept=kept), ids=ids)
     if "point" in metafunc.fixturenames:
         points = [Point(seed, one) for seed in seeds for one in given or [*crash.STEPS, *INNER]]
-        kept = range(0, len(points), 1 if given else 2)
+        kept = range(0, len(points), 1 if given else 4)
         metafunc.parametrize("point", some_long(points, kept=kept), ids=map(str, points))
     if "seed" in metafunc.fixturenames:
         metafunc.parametrize("seed", seeds)
