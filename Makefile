@@ -10,8 +10,8 @@ PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip --quiet --quiet
 RUNTIME = $(VENV)/.runtime
 TOOLS = $(VENV)/.tools
 
-# One more than there are cores: many tests wait for the processes that they started.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Twice as many as there are cores: many tests wait, for disks and for what they started.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
 
 # Options passed on: make test ARGS="-k store -x"; one after the other: ARGS="-n 0"
 ARGS ?=
@@ -42,7 +42,8 @@ test: $(TOOLS) ## Run all tests, on SQLite and on a PostgreSQL of their own
 faults: $(TOOLS) ## Let processes and servers fail: make faults SEED=7 ROUNDS=3
 	@$(BIN)/python -m pytest -q --numprocesses auto --dist worksteal --faults \
 		--fault-seed=$(SEED) --fault-rounds=$(ROUNDS) \
-		tests/end_to_end tests/test_constructs.py $(ARGS)
+		tests/end_to_end tests/test_constructs.py tests/test_explain.py \
+		tests/targets/test_datahub_lite.py $(ARGS)
 
 coverage: $(TOOLS) ## Run all tests and say which lines they miss
 	@$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered $(ARGS)

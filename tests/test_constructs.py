@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -112,14 +111,6 @@ def last_told(folder):
         for one in lineages(folder / "lineage.jsonl")
         if one.phase != "RUNNING"
     }
-
-
-@pytest.fixture
-def one_of_two(request, name):
-    """Let every construct go half of these ways; all of them take a minute for each core."""
-    way = f"{request.function.__name__} {name}".encode()
-    if zlib.crc32(way) % 2 and not request.config.getoption("--faults"):
-        pytest.skip("takes long: make faults")
 
 
 @pytest.mark.parametrize("name", CONSTRUCTS)

@@ -74,6 +74,7 @@ def test_flood_of_poison_is_bounded(
     assert on_postgresql.told() == calm_state
 
 
+@pytest.mark.long
 def test_message_that_kills_the_process_is_quarantined_undecoded(
     on_sqlite: Deployment, tmp_path: Path, messages: Corpus, calm_state: dict[str, Any]
 ) -> None:
