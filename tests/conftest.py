@@ -58,10 +58,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture
-def one_of_two(request: pytest.FixtureRequest, name: str) -> None:
-    """Let every construct go half of the ways that take long; all of them take minutes."""
+def one_of_four(request: pytest.FixtureRequest, name: str) -> None:
+    """Let every construct go a quarter of the ways that take long; all of them take minutes."""
     way = f"{request.function.__name__} {name}".encode()
-    if zlib.crc32(way) % 2 and not request.config.getoption("--faults"):
+    if zlib.crc32(way) % 4 and not request.config.getoption("--faults"):
         pytest.skip("takes long: make faults")
 
 

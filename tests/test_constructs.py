@@ -124,7 +124,7 @@ class TestConstructs:
         whole = lineages(tmp_path / "a" / "lineage.jsonl")
         assert [str(one.execution) for one in whole if one.partial or one.incomplete] == []
 
-    @pytest.mark.usefixtures("one_of_two")
+    @pytest.mark.usefixtures("one_of_four")
     def test_order_doubles_and_encodings_do_not_matter(self, name, tmp_path):
         """One queue carries all encodings at once, in any order, and some messages twice."""
         numbers = random.Random(name)
@@ -135,7 +135,7 @@ class TestConstructs:
 
         assert found(bodies, tmp_path / "a") == true(streams, "truth")
 
-    @pytest.mark.usefixtures("one_of_two")
+    @pytest.mark.usefixtures("one_of_four")
     def test_inline_data_gives_the_same(self, name, tmp_path):
         """Propeller may send literals inside of events instead of where they are."""
         storage = FolderStorage(tmp_path / "bucket")
@@ -144,7 +144,7 @@ class TestConstructs:
 
         assert found(bodies, tmp_path / "a") == true(streams, "truth")
 
-    @pytest.mark.usefixtures("one_of_two")
+    @pytest.mark.usefixtures("one_of_four")
     def test_name_is_guessed_where_nobody_says_it(self, name, tmp_path):
         """Raw events: all but the name is the same."""
         streams = family(CONSTRUCTS[name](FolderStorage(tmp_path / "bucket"), start=START))
@@ -152,7 +152,7 @@ class TestConstructs:
 
         assert found(bodies, tmp_path / "a") == true(streams, "guessed_truth")
 
-    @pytest.mark.usefixtures("one_of_two")
+    @pytest.mark.usefixtures("one_of_four")
     def test_what_comes_after_a_delivery_corrects_it(self, name, tmp_path):
         """Half of the messages and the ends come first, and all is told; then the rest.
 
@@ -174,7 +174,7 @@ class TestConstructs:
 
         assert without_places(last_told(tmp_path)) == without_places(true(streams, "truth"))
 
-    @pytest.mark.usefixtures("one_of_two")
+    @pytest.mark.usefixtures("one_of_four")
     def test_executions_may_be_built_in_any_order(self, name, tmp_path):
         """The newest first: what it reads of older ones has no name yet, and then gets one."""
         streams = family(CONSTRUCTS[name](FolderStorage(tmp_path / "bucket"), start=START))
@@ -189,7 +189,7 @@ class TestConstructs:
 
         assert without_places(last_told(tmp_path)) == without_places(true(streams, "truth"))
 
-    @pytest.mark.usefixtures("one_of_two")
+    @pytest.mark.usefixtures("one_of_four")
     def test_facts_are_the_same_in_any_order(self, name):
         """Whatever arrives first, and how often."""
         for stream in family(CONSTRUCTS[name](MemoryStorage(), start=START)):
@@ -232,7 +232,7 @@ class TestWithFlyteAdmin:
 
         assert found(bodies, tmp_path / "a", admin=self.admin) == true(self.streams, "admin_truth")
 
-    @pytest.mark.usefixtures("one_of_two")
+    @pytest.mark.usefixtures("one_of_four")
     def test_what_was_lost_on_the_way_is_fetched(self, name, tmp_path):
         """FlyteAdmin publishes at most once; half of the messages never came."""
         bodies = [

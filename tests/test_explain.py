@@ -91,7 +91,7 @@ def case(folder: Path, name: str, **options: Any) -> Case:
 class TestEveryConstruct:
     """Whatever was told is explained, and nothing else is."""
 
-    @pytest.mark.usefixtures("one_of_two")
+    @pytest.mark.usefixtures("one_of_four")
     @pytest.mark.parametrize("name", CONSTRUCTS)
     def test_explanation_and_lineage_agree(self, name: str, tmp_path: Path) -> None:
         """Of each execution of the construct, as it was last told."""

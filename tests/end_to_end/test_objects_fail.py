@@ -60,6 +60,7 @@ def test_object_store_comes_back(
     check(on_sqlite, messages, calm_state)
 
 
+@pytest.mark.long
 def test_object_store_stays_away(on_sqlite: Deployment, messages: Corpus) -> None:
     """Runs and pipelines are told all the same, and the store says what is not known."""
     hurry(on_sqlite)

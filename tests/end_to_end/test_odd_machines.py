@@ -18,6 +18,7 @@ pytestmark = pytest.mark.processes
 HOUR = 3600
 
 
+@pytest.mark.long
 def test_clocks_of_two_replicas_are_wrong(
     seed: int, on_postgresql: Deployment, messages: Corpus, calm_state: dict[str, Any]
 ) -> None:
@@ -67,6 +68,7 @@ def test_poller_that_ends_is_replaced(
     check(on_sqlite, messages, calm_state)
 
 
+@pytest.mark.long
 def test_poller_that_ends_again_and_again_ends_the_process(
     on_sqlite: Deployment, messages: Corpus, calm_state: dict[str, Any]
 ) -> None:

@@ -153,6 +153,7 @@ def test_disk_is_full_for_a_while(
     check(on_sqlite, messages, calm_state)
 
 
+@pytest.mark.long
 def test_yesterdays_backup_is_restored(
     seed: int, on_sqlite: Deployment, tmp_path: Path, messages: Corpus, calm_state: dict[str, Any]
 ) -> None:

@@ -199,6 +199,7 @@ def test_token_is_refused_until_its_file_is_renewed(
     check(on_sqlite, messages, calm_state)
 
 
+@pytest.mark.long
 def test_target_says_when_it_wants_to_be_asked_again(
     on_sqlite: Deployment, messages: Corpus, calm_state: dict[str, Any]
 ) -> None:
@@ -215,6 +216,7 @@ def test_target_says_when_it_wants_to_be_asked_again(
     check(on_sqlite, messages, calm_state)
 
 
+@pytest.mark.long
 def test_plugin_that_raises_harms_nobody(
     on_sqlite: Deployment, messages: Corpus, calm_state: dict[str, Any]
 ) -> None:

@@ -63,7 +63,7 @@ def tell(name: str, folder: Path, *targets: DataHubTarget) -> None:
             target.close()
 
 
-@pytest.mark.usefixtures("one_of_two")
+@pytest.mark.usefixtures("one_of_four")
 @pytest.mark.parametrize("name", CONSTRUCTS)
 def test_no_rule_is_broken(name: str, tmp_path: Path) -> None:
     """URNs that GMS takes, aspects that entities have, names that connect, no edge to nothing."""
